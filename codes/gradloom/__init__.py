@@ -1,0 +1,42 @@
+"""Gradloom trains networks from a YAML file of networks, steps, injectors, losses and evaluators."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradloom.config.schedules import Scheduled
+    from gradloom.engine.trainer import Trainer
+    from gradloom.engine.trainer import Trainer as ExtensibleTrainer
+    from gradloom.errors import Diverged, Fault, Mark, OptionsError, RunError
+    from gradloom.parts import TRAINED, Arguments, Evaluator, Injector, Loss, Net, Read, Write, datasets, networks
+    from gradloom.plan.compile import load
+    from gradloom.plan.plan import Plan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "TRAINED", "Arguments", "Diverged", "Evaluator", "ExtensibleTrainer", "Fault", "Injector", "Loss", "Mark", "Net",
+    "OptionsError", "Plan", "Read", "RunError", "Scheduled", "Trainer", "Write", "datasets", "load", "networks",
+]  # fmt: skip
+
+_HOMES = {
+    "gradloom.config.schedules": ("Scheduled",),
+    "gradloom.engine.trainer": ("Trainer",),
+    "gradloom.errors": ("Diverged", "Fault", "Mark", "OptionsError", "RunError"),
+    "gradloom.parts": (
+        "TRAINED", "Arguments", "Evaluator", "Injector", "Loss", "Net", "Read", "Write", "datasets", "networks",
+    ),
+    "gradloom.plan.compile": ("load",),
+    "gradloom.plan.plan": ("Plan",),
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that reading options does not import torch."""
+    wanted = "Trainer" if name == "ExtensibleTrainer" else name
+    for home, names in _HOMES.items():
+        if wanted in names:
+            value = getattr(import_module(home), wanted)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'gradloom' has no attribute {name!r}")

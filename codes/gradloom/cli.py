@@ -1,0 +1,105 @@
+"""The command line: train, check or draw an options file. The only place that prints and exits."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradloom.config.document import Document, read
+from gradloom.config.sections import sections
+from gradloom.errors import Fault, OptionsError, RunError, in_order
+
+if TYPE_CHECKING:
+    from gradloom.plan.plan import Plan
+
+DONE, FAILED, REFUSED, DIVERGED = 0, 1, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 failed, 2 the options are wrong, 3 diverged."""
+    options = _parser().parse_args(_without_verb(sys.argv[1:] if arguments is None else arguments))
+    document = read(options.opt, options.set)
+    told = _tell(_cheap(document), ())
+    if document.root is None:
+        return _refuse(len(told))
+    return _compile_and_run(document, options, told)
+
+
+def _without_verb(arguments: Sequence[str]) -> Sequence[str]:
+    return arguments[1:] if arguments[:1] == ["train"] else arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gradloom train", description="Train the networks of an options file.")
+    parser.add_argument("-opt", "--opt", type=Path, required=True, metavar="FILE", help="the options file, a YAML")
+    parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="a.b=c", help="override options")
+    parser.add_argument("--check", action="store_true", help="only say whether the options are sound")
+    parser.add_argument("--show", choices=["listing", "graph"], help="only show the plan: as a program, or as Mermaid")
+    parser.add_argument("--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT",
+                        help="go on from the latest checkpoint, or from this one")  # fmt: skip
+    parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help=argparse.SUPPRESS)
+    return parser
+
+
+def _cheap(document: Document) -> list[Fault]:
+    """What can be found wrong before torch is imported, which takes longer than all of that."""
+    faults = list(document.faults)
+    sections(document, faults)
+    return faults
+
+
+def _tell(faults: Iterable[Fault], told: Iterable[Fault]) -> list[Fault]:
+    """Print faults not told yet, at once."""
+    fresh = [fault for fault in in_order(faults) if fault not in set(told)]
+    for fault in fresh:
+        print(fault, file=sys.stderr, flush=True)
+    return [*told, *fresh]
+
+
+def _refuse(count: int) -> int:
+    print(f"{count} {'fault' if count == 1 else 'faults'}; nothing was run", file=sys.stderr)
+    return REFUSED
+
+
+def _compile_and_run(document: Document, options: argparse.Namespace, told: list[Fault]) -> int:
+    from gradloom.plan.compile import compile
+    from gradloom.plan.drawing import listing, mermaid
+
+    try:
+        plan = compile(document)
+    except OptionsError as error:
+        return _refuse(len(_tell(error.faults, told)))
+    for notice in plan.notices:
+        print(f"notice: {notice}", file=sys.stderr)
+    if options.show:
+        print({"listing": listing, "graph": mermaid}[options.show](plan))
+        return DONE
+    if options.check:
+        print(f"{options.opt}: no faults")
+        return DONE
+    return _train(plan, options)
+
+
+def _train(plan: "Plan", options: argparse.Namespace) -> int:
+    from gradloom.engine.interrupts import Interrupted
+    from gradloom.engine.trainer import Trainer
+    from gradloom.errors import Diverged
+
+    try:
+        Trainer(plan).fit(options.resume)
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        return 128 + error.number
+    except Diverged as error:
+        print(f"diverged: {error}", file=sys.stderr)
+        return DIVERGED
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+def console() -> None:
+    """Run the command line as an installed program."""
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""Match nodes against the annotated parameters of whatever they configure.
+
+Lists, mappings, unions and dataclasses are followed here, so that each fault stands at its own line;
+pydantic judges what is left, single values with their constraints.
+"""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable, Collection, Mapping
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from gradloom.config.node import Node
+from gradloom.config.schedules import Schedule
+from gradloom.errors import Fault, suggest
+
+
+@dataclasses.dataclass(frozen=True)
+class Wants:
+    """Says in an annotation what its values are called in messages."""
+
+    name: str
+
+
+def bind(
+    target: Callable[..., Any], node: Node, faults: list[Fault], skip: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the keyword arguments that `node` gives `target`; append to `faults` what does not fit.
+
+    A parameter named like a Python keyword, or like a method, ends in an underscore that its option does not have.
+    """
+    if not isinstance(node.value, dict):
+        faults.append(node.fault(f"expected options, got {node.show()}"))
+        return {}
+    parameters = {name.rstrip("_"): (name, hint, default) for name, hint, default in parameters_of(target)}
+    arguments: dict[str, Any] = {}
+    for option, child in node.value.items():
+        if option in skip:
+            continue
+        if option in parameters:
+            name, annotation, _ = parameters[option]
+            arguments[name] = convert(child, annotation, faults)
+        elif _takes_any(target):
+            arguments[option] = child.plain()
+        else:
+            faults.append(child.fault(f"unknown option; {suggest(option, parameters.keys() - set(skip))}"))
+    for option, (name, annotation, default) in parameters.items():
+        if default is inspect.Parameter.empty and option not in node.value and option not in skip:
+            faults.append(node.fault(f"option {option!r} is missing; it takes {describe(annotation)}"))
+    return arguments
+
+
+def make(target: Callable[..., Any], node: Node, faults: list[Fault], skip: Collection[str] = ()) -> Any:
+    """Bind and call; a `ValueError` of the target's is a fault too. None when there is any fault."""
+    found: list[Fault] = []
+    arguments = bind(target, node, found, skip)
+    faults += found
+    if found:
+        return None
+    try:
+        return target(**arguments)
+    except ValueError as error:
+        faults.append(node.fault(str(error)))
+        return None
+
+
+@cache
+def parameters_of(target: Callable[..., Any]) -> tuple[tuple[str, Any, Any], ...]:
+    """Name, annotation and default of everything that a class or function takes by name."""
+    function = getattr(target, "__init__") if isinstance(target, type) else target
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except NameError:  # annotations that only a type checker can resolve
+        hints = {}
+    return tuple(
+        (name, hints.get(name, Any), parameter.default)
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    )
+
+
+def _takes_any(target: Callable[..., Any]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
+
+
+def convert(node: Node, annotation: Any, faults: list[Fault]) -> Any:
+    """Turn a node into a value of the annotated type, or append why it is not one."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated and get_origin(arguments[0]) in (Union, UnionType, list, tuple, dict):
+        return convert(node, arguments[0], faults)
+    if origin in (Union, UnionType):
+        return _convert_union(node, annotation, faults)
+    if origin in (list, tuple) and isinstance(node.value, list):
+        return _convert_items(node, annotation, faults)
+    if _derives(origin, Mapping):
+        if isinstance(node.value, dict):
+            return {key: convert(child, arguments[1], faults) for key, child in node.value.items()}
+        return _refuse(node, annotation, faults)
+    if _derives(annotation, Schedule):
+        return _convert_schedule(node, faults)
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+        return make(annotation, node, faults)
+    return _convert_leaf(node, annotation, faults)
+
+
+def _derives(annotation: Any, parent: type) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, parent)
+
+
+def _convert_union(node: Node, annotation: Any, faults: list[Fault]) -> Any:
+    """Take the first member that fits; where none does, say what the only one of the node's shape misses."""
+    tried = []
+    for member in get_args(annotation):
+        found: list[Fault] = []
+        value = convert(node, member, found)
+        if not found:
+            return value
+        if _shape(member) is not None and isinstance(node.value, _shape(member) or ()):
+            tried.append(found)
+    if len(tried) == 1:
+        faults += tried[0]
+        return None
+    return _refuse(node, annotation, faults)
+
+
+def _shape(annotation: Any) -> type | None:
+    """Whether an annotation wants a mapping, a list or a single value."""
+    if get_origin(annotation) is Annotated:
+        return _shape(get_args(annotation)[0])
+    if _derives(annotation, Schedule) or get_origin(annotation) is dict:
+        return dict
+    if dataclasses.is_dataclass(annotation):
+        return dict
+    if get_origin(annotation) in (list, tuple):
+        return list
+    return annotation if annotation in (int, float, str) else None
+
+
+def _convert_items(node: Node, annotation: Any, faults: list[Fault]) -> Any:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is tuple and Ellipsis not in arguments and len(arguments) != len(node.items):
+        faults.append(node.fault(f"expected {len(arguments)} items, got {len(node.items)}"))
+        return None
+    kinds = arguments if origin is tuple and Ellipsis not in arguments else [arguments[0]] * len(node.items)
+    return origin(convert(item, kind, faults) for item, kind in zip(node.items, kinds, strict=True))
+
+
+def _convert_schedule(node: Node, faults: list[Fault]) -> Any:
+    """Read `{linear: {...}}`, or the ancestor's `{type: linear_decay, ...}`."""
+    kinds = Schedule.kinds
+    if "type" in node.fields:
+        kind, body, skip = node.fields["type"], node, {"type"}
+        name = kind.value
+    elif len(node.fields) == 1:
+        ((name, body),) = node.fields.items()
+        kind, skip = body, set()
+    else:
+        faults.append(node.fault(f"expected a number or a schedule such as {{linear: {{...}}}}, got {node.show()}"))
+        return None
+    if name not in kinds:
+        faults.append(kind.fault(f"no schedule is called {name!r}; {suggest(str(name), kinds)}"))
+        return None
+    return make(kinds[name], body, faults, skip)
+
+
+def _convert_leaf(node: Node, annotation: Any, faults: list[Fault]) -> Any:
+    value = node.value
+    if annotation is Any:
+        return node.plain()
+    core = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    if annotation is Node:
+        return node
+    if core is Path and isinstance(value, str):
+        return Path(value).expanduser()
+    if core is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, dict | list):
+        value = node.plain()
+    try:
+        return _adapter(annotation).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] in _CONSTRAINTS:
+            faults.append(node.fault(f"{first['msg'].removeprefix('Input ').removeprefix('Value error, ')}, got {node.show()}"))
+            return None
+        return _refuse(node, annotation, faults)
+
+
+_CONSTRAINTS = {
+    "greater_than", "greater_than_equal", "less_than", "less_than_equal", "multiple_of",
+    "string_too_short", "string_too_long", "string_pattern_mismatch", "finite_number", "value_error",
+}  # fmt: skip
+
+
+@cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    except PydanticUserError:  # a type with a configuration of its own
+        return TypeAdapter(annotation)
+
+
+def _refuse(node: Node, annotation: Any, faults: list[Fault]) -> None:
+    faults.append(node.fault(f"expected {describe(annotation)}, got {node.show()}"))
+
+
+def describe(annotation: Any) -> str:
+    """An annotation in words."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        named = next((extra.name for extra in annotation.__metadata__ if isinstance(extra, Wants)), None)
+        return named or describe(arguments[0])
+    if isinstance(annotation, type) and annotation.__module__.startswith("torch"):
+        return ""
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (Union, UnionType):
+        names = [describe(member) for member in arguments if member is not NoneType]
+        return " or ".join(dict.fromkeys(filter(None, names)))
+    if origin in (list, tuple):
+        inner = [describe(argument) for argument in arguments if argument is not Ellipsis]
+        return f"a list, each {inner[0]}" if origin is list or Ellipsis in arguments else f"[{', '.join(inner)}]"
+    if origin is dict or annotation is dict:
+        return "a mapping"
+    if _derives(annotation, Schedule):
+        return "a schedule"
+    if dataclasses.is_dataclass(annotation):
+        return "a mapping of options"
+    return _WORDS.get(annotation) or (annotation.__name__ if isinstance(annotation, type) else str(annotation))
+
+
+_WORDS: dict[Any, str] = {
+    int: "a whole number", float: "a number", str: "a word", bool: "true or false",
+    Path: "a path", Any: "any value", NoneType: "nothing",
+}  # fmt: skip

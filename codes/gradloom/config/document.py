@@ -1,0 +1,112 @@
+"""One options file as a tree: what it includes merged in, `--set` applied, old spellings rewritten."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from gradloom.config.legacy import modernize
+from gradloom.config.node import Node, join
+from gradloom.config.source import parse, read_text
+from gradloom.errors import Fault, Mark
+
+
+@dataclass
+class Document:
+    """An options file as read: its tree, or None where there is none, and what there is to say of it."""
+
+    file: Path
+    root: Node | None = None
+    text: str = ""
+    faults: list[Fault] = field(default_factory=list)
+    notices: list[Fault] = field(default_factory=list)
+
+
+def read(file: Path, overrides: Iterable[str] = ()) -> Document:
+    """Read an options file, what it includes, and overrides such as `train.niter=10`."""
+    document = Document(file)
+    document.text = read_text(file, document.faults) or ""
+    root = _parse(document.text, file, document.faults, ()) if document.text else None
+    if root is None:
+        if not document.faults:
+            document.faults.append(Fault(Mark(str(file), 0, 0), "", "the file is empty"))
+        return document
+    if not isinstance(root.value, dict):
+        document.faults.append(root.fault(f"expected sections such as 'networks:' and 'steps:', got {root.show()}"))
+        return document
+    for override in overrides:
+        root = _override(root, override, document.faults)
+    document.root = modernize(root, document.faults, document.notices)
+    return document
+
+
+def _parse(text: str, file: Path, faults: list[Fault], within: tuple[Path, ...]) -> Node | None:
+    """Read a text, and beneath its own values those of the files at its `include`."""
+    root, found = parse(text, str(file))
+    faults += found
+    if root is None or "include" not in root.fields:
+        return root
+    names = root.fields["include"]
+    base = Node({}, root.mark, root.path)
+    for name in names.items or [names]:
+        if isinstance(name.value, str):
+            base = _merge(base, _included(name, file, faults, (*within, file.resolve())))
+        else:
+            faults.append(name.fault(f"expected the name of a file, got {name.show()}"))
+    return _merge(base, replace(root, value={key: node for key, node in root.fields.items() if key != "include"}))
+
+
+def _included(name: Node, file: Path, faults: list[Fault], within: tuple[Path, ...]) -> Node:
+    nothing = Node({}, name.mark, "")
+    target = file.parent / Path(name.value).expanduser()
+    if target.resolve() in within:
+        faults.append(name.fault(f"{name.value} includes itself, by way of {' and '.join(path.name for path in within)}"))
+        return nothing
+    text = read_text(target, faults, name.mark)
+    root = _parse(text, target, faults, within) if text else None
+    if root is not None and not isinstance(root.value, dict):
+        faults.append(name.fault(f"{name.value} holds {root.show()}, not sections"))
+    return root if root and isinstance(root.value, dict) else nothing
+
+
+def _merge(base: Node, own: Node) -> Node:
+    """Lay one tree over another: mappings join, anything else replaces, an empty value removes a mapping."""
+    fields = dict(base.fields)
+    for key, node in own.fields.items():
+        under = fields.get(key)
+        if under and isinstance(under.value, dict) and isinstance(node.value, dict):
+            fields[key] = _merge(under, node)
+        elif under and isinstance(under.value, dict) and node.value is None:
+            del fields[key]
+        else:
+            fields[key] = node
+    return replace(own, value=fields)
+
+
+def _override(root: Node, override: str, faults: list[Fault]) -> Node:
+    """Put the value of `a.b=c` in its place; it is YAML text, never code."""
+    place = Mark(f"--set {override}", 0, 0)
+    path, equals, text = override.partition("=")
+    if not equals or not all(path.split(".")):
+        faults.append(Fault(place, "", "expected a path, '=' and a value, such as train.niter=10"))
+        return root
+    value, found = parse(text, str(place), path, place)
+    faults += found
+    return _placed(root, path.split("."), value or Node(None, place, path), faults)
+
+
+def _placed(node: Node, keys: list[str], value: Node, faults: list[Fault]) -> Node:
+    if not keys:
+        return value
+    key, rest = keys[0], keys[1:]
+    if isinstance(node.value, list):
+        if not key.isdecimal() or int(key) >= len(node.value):
+            faults.append(value.fault(f"{node.path} is a list; expected a number under {len(node.value)}, got {key!r}"))
+            return node
+        items = list(node.value)
+        items[int(key)] = _placed(items[int(key)], rest, value, faults)
+        return replace(node, value=items)
+    if node.value is not None and not isinstance(node.value, dict):
+        faults.append(value.fault(f"{node.path} is {node.show()}, so nothing can stand within it"))
+        return node
+    child = node.get(key) or Node(None, value.mark, join(node.path, key))
+    return replace(node, value={**node.fields, key: _placed(child, rest, value, faults)})

@@ -1,0 +1,52 @@
+"""Cut a batch into micro-batches on the device."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradloom.errors import RunError
+
+
+@dataclass
+class Micro:
+    """A micro-batch: its state, and its share of the batch's samples."""
+
+    state: dict[str, Any]
+    share: float
+
+
+def split(batch: Mapping[str, Any], keys: Iterable[str], count: int, device: torch.device) -> list[Micro]:
+    """Take what an iteration needs of a batch, cut into `count` parts as even as can be, fewer when it is smaller."""
+    missing = [key for key in keys if key not in batch]
+    if missing:
+        raise RunError(f"the batch has no {', '.join(map(repr, missing))}; it has {', '.join(map(repr, batch))}")
+    whole = {key: to_device(batch[key], device) for key in keys}
+    if count == 1:
+        return [Micro(whole, 1.0)]
+    size = size_of(batch)
+    pieces = [piece for piece in torch.arange(size).tensor_split(min(count, size))]
+    return [
+        Micro({key: _cut(value, size, piece) for key, value in whole.items()}, len(piece) / size) for piece in pieces
+    ]
+
+
+def size_of(batch: Mapping[str, Any]) -> int:
+    """How many samples a batch has: the length of its tensors."""
+    sizes = {key: len(value) for key, value in batch.items() if isinstance(value, Tensor) and value.dim()}
+    if len(set(sizes.values())) != 1:
+        raise RunError(f"the tensors of a batch need one length, got {sizes or 'none'}")
+    return next(iter(sizes.values()))
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+
+
+def _cut(value: Any, size: int, piece: Tensor) -> Any:
+    """Take a piece of a tensor or list that has one entry a sample; anything else goes to every piece."""
+    if isinstance(value, Tensor) and value.dim() or isinstance(value, list) and len(value) == size:
+        return value[int(piece[0]) : int(piece[-1]) + 1]
+    return value

@@ -1,0 +1,124 @@
+"""Make what a plan names: networks, averages, optimizers, bound calls."""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from gradloom.config.schedules import Schedule
+from gradloom.engine.averages import Average
+from gradloom.engine.calls import Bound
+from gradloom.engine.data import iterations_in_epoch
+from gradloom.engine.precision import Precision
+from gradloom.engine.weights import start_from
+from gradloom.engine.world import World
+from gradloom.errors import RunError
+from gradloom.plan.plan import Call, Plan, Step
+
+_NO_DECAY = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.InstanceNorm1d, nn.InstanceNorm2d,
+    nn.InstanceNorm3d, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.EmbeddingBag,
+)  # fmt: skip
+
+
+def networks(plan: Plan, world: World) -> dict[str, nn.Module]:
+    """Build every network in the order of the file, from one seed; those not to be trained are frozen, in eval mode."""
+    world.seed(plan.sections.train.manual_seed)
+    built: dict[str, nn.Module] = {}
+    for name, network in plan.networks.items():
+        try:
+            module: nn.Module = network.recipe.build()
+        except (TypeError, ValueError) as error:
+            raise RunError(network.recipe.node.fault(f"{network.which_model} cannot be built: {error}")) from error
+        if network.pretrained:
+            start_from(module, network.pretrained, plan.sections.path.strict_load)
+        module.to(world.device)
+        built[name] = module if network.trainable else module.eval().requires_grad_(False)
+    return built
+
+
+def averages(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Average]:
+    """Make an average of each network that a step trains, unless its options say otherwise."""
+    trained = {name for step in plan.steps for name in step.trains}
+    rate = plan.sections.train.ema_rate
+    return {
+        name: Average(built[name], rate) for name, network in plan.networks.items() if name in trained and network.ema
+    }
+
+
+def optimizers(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Optimizer]:
+    """Build one optimizer for each step that declares one, over the networks it trains."""
+    return {step.name: _optimizer(step, built) for step in plan.steps if step.optimizer}
+
+
+def _optimizer(step: Step, built: Mapping[str, nn.Module]) -> Optimizer:
+    """Build an optimizer over two groups: weights, and what weight decay would harm (norms, biases, embeddings)."""
+    planned = step.optimizer
+    if planned is None:
+        raise TypeError(f"{step.name} has no optimizer")
+    weights, others = _groups(built[name] for name in step.trains)
+    initial = 0.0 if isinstance(planned.lr, Schedule) else planned.lr
+    arguments: dict[str, Any] = {**planned.recipe.arguments, "lr": initial, **_fused(planned.recipe.make, [*weights, *others])}
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others}]
+    if planned.weight_decay is not None:
+        groups = [{**group, "weight_decay": decay} for group, decay in zip(groups, (planned.weight_decay, 0.0), strict=True)]
+    try:
+        optimizer: Optimizer = planned.recipe.make([group for group in groups if group["params"]], **arguments)
+    except (TypeError, ValueError) as error:
+        raise RunError(planned.recipe.node.fault(f"the optimizer cannot be built: {error}")) from error
+    return optimizer
+
+
+def _fused(make: Any, parameters: list[nn.Parameter]) -> dict[str, bool]:
+    """Ask for the fused update on GPUs, where the optimizer and the dtypes have one."""
+    knows = "fused" in inspect.signature(make).parameters
+    fits = all(p.is_floating_point() and p.device.type == "cuda" for p in parameters)
+    return {"fused": True} if knows and fits else {}
+
+
+def _groups(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Split parameters, each once, into weights and those that belong to norms or embeddings or are biases."""
+    weights: dict[nn.Parameter, None] = {}
+    others: dict[nn.Parameter, None] = {}
+    for module in modules:
+        for owner in module.modules():
+            for name, parameter in owner.named_parameters(recurse=False):
+                exempt = isinstance(owner, _NO_DECAY) or name == "bias"
+                (others if exempt else weights).setdefault(parameter)
+    return [p for p in weights if p.requires_grad and p not in others], [p for p in others if p.requires_grad]
+
+
+def precision(plan: Plan, world: World) -> Precision:
+    return Precision(plan.sections.precision, world.device, [step.name for step in plan.steps if step.updater])
+
+
+def calls(
+    plan: Plan, built: Mapping[str, nn.Module], emas: Mapping[str, nn.Module], world: World
+) -> dict[Call[Any], Bound]:
+    """Set up every part on the device, and bind it to the networks it calls."""
+    known = named(built, emas)
+    bound: dict[Call[Any], Bound] = {}
+    for step in plan.steps:
+        for call in (*step.injectors, *step.losses):
+            set_up(call, world.device)
+            bound[call] = Bound(call, known)
+    return bound
+
+
+def set_up(call: Call[Any], device: torch.device) -> None:
+    """Let a part build what it owns, on the device."""
+    call.part.setup()
+    call.part.to(device)
+
+
+def named(built: Mapping[str, nn.Module], emas: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Networks by the names that ports use, averages among them."""
+    return {**built, **{f"{name}.ema": network for name, network in emas.items()}}
+
+
+def epoch_length(plan: Plan) -> int:
+    """How many batches one pass over the training data has."""
+    return iterations_in_epoch(plan)

@@ -1,0 +1,89 @@
+"""What a run leaves, and where."""
+
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+
+import torch
+import yaml
+
+from gradloom.errors import RunError
+from gradloom.plan.drawing import listing
+from gradloom.plan.plan import Plan
+
+
+def experiments_root(plan: Plan) -> Path:
+    """The folder of all runs: as the options say, or `experiments/` of the checkout, or of the working directory."""
+    if plan.sections.path.experiments_root:
+        return plan.sections.path.experiments_root
+    checkout = Path(__file__).resolve().parents[3]
+    return (checkout if (checkout / "codes" / "gradloom").is_dir() else Path.cwd()) / "experiments"
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.path = experiments_root(plan) / plan.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def images(self) -> Path:
+        return self.path / "images"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def prepare(self, resuming: bool) -> Path | None:
+        """Make the folder and describe the run in it; a former run of the name is moved aside, and its new place returned.
+
+        Raises:
+            RunError: when the folder cannot be written.
+        """
+        archived = None
+        try:
+            if self.path.exists() and not resuming:
+                archived = self._archive()
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._describe()
+        except OSError as error:
+            raise RunError(f"the run's folder {self.path} cannot be written: {error}") from error
+        return archived
+
+    def _archive(self) -> Path:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        target = self.path.with_name(f"{self.path.name}_archived_{stamp}")
+        number = 1
+        while target.exists():
+            number += 1
+            target = self.path.with_name(f"{self.path.name}_archived_{stamp}_{number}")
+        self.path.rename(target)
+        return target
+
+    def _describe(self) -> None:
+        document = self.plan.document
+        (self.path / "options.yml").write_text(document.text, encoding="utf-8")
+        if document.root:
+            resolved = yaml.safe_dump(document.root.plain(), sort_keys=False, allow_unicode=True)
+            (self.path / "options.resolved.yml").write_text(resolved, encoding="utf-8")
+        (self.path / "plan.txt").write_text(listing(self.plan) + "\n", encoding="utf-8")
+        (self.path / "environment.json").write_text(json.dumps(_environment(), indent=1) + "\n")
+
+
+def _environment() -> dict[str, object]:
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "threads": torch.get_num_threads(),
+    }

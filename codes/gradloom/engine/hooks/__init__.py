@@ -1,0 +1,1 @@
+"""What is done besides training: telling, showing, saving, measuring. One file, one hook."""

@@ -1,0 +1,123 @@
+"""Measure the networks now and then, on the validation set, with the same noise each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from gradloom.engine import build
+from gradloom.engine.batches import split
+from gradloom.engine.calls import Bound
+from gradloom.engine.data import build_dataset, measuring_batches
+from gradloom.engine.hooks.hook import Hook, Run
+from gradloom.engine.hooks.images import show
+from gradloom.plan.plan import Call, Measure
+
+if TYPE_CHECKING:
+    from gradloom.engine.trainer import Trainer
+
+
+class Evaluation(Hook):
+    """Runs the evaluators every `val_freq` iterations, at the end, and before the start if `eval.at_start` says so."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        plan = trainer.plan
+        self.every, self.at_start = plan.sections.train.val_freq, plan.sections.eval.at_start
+        self.first: dict[str, float] = {}
+        self._measured = -1
+        self._dataset: Dataset[Any] | None = None
+        for measure in plan.measures:
+            for call in (*measure.calls, *measure.injectors):
+                build.set_up(call, trainer.world.device)
+        if plan.measures:
+            self._dataset = build_dataset(plan.datasets["val"])
+
+    def start(self, run: Run) -> None:
+        if self.at_start and run.trainer.iteration == 0:
+            self._report(run)
+
+    def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
+        if run.last or self.every and run.trainer.iteration % self.every == 0:
+            self._report(run)
+
+    def _report(self, run: Run) -> None:
+        values: dict[str, float] = {}
+        notes: dict[str, str] = {}
+        for measure in run.trainer.plan.measures:
+            calls = [call for call in measure.calls if run.last or call.gate.open(run.trainer.iteration)]
+            if not calls:
+                continue
+            self.measure(run.trainer, measure, calls)
+            for call in calls:
+                found = {_title(call, metric): float(value) for metric, value in call.part.compute().items()}
+                values |= found
+                if protocol := _protocol(measure, call):
+                    notes[next(iter(found), call.name)] = protocol
+                for key, images in call.part.images().items():
+                    show(run, f"{call.name}/{key}", images, run.trainer.plan.sections.logger)
+        if values:
+            run.log.scalars("eval", run.trainer.iteration, values, notes)
+            self._compare(run, values)
+
+    def _compare(self, run: Run, values: Mapping[str, float]) -> None:
+        """Remember what to say at the end."""
+        self.first = {**values, **self.first}
+        for name, value in values.items():
+            then = self.first[name]
+            run.outcome[name] = f"{value:.4g}" if then == value else f"{value:.4g}, at first {then:.4g}"
+
+    @torch.no_grad()
+    def measure(self, trainer: Trainer, measure: Measure, calls: Iterable[Call[Any]]) -> None:
+        """Show evaluators every batch of the validation set, with what the injectors add to it."""
+        plan, device = trainer.plan, trainer.world.device
+        known = build.named(trainer.networks, trainer.emas)
+        if measure.stands_in:
+            known[measure.stands_in.removesuffix(".ema")] = known[measure.stands_in]
+        injectors = [Bound(call, known) for call in measure.injectors]
+        evaluators = [Bound(call, known) for call in calls]
+        keys = sorted(measure.inputs)
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices), measuring(known.values(), injectors), trainer.precision.cast():
+            torch.manual_seed(plan.sections.eval.seed)
+            for evaluator in evaluators:
+                evaluator.part.reset()  # type: ignore[operator]
+            for batch in self._batches(trainer, measure):
+                (micro,) = split(batch, keys, 1, device)
+                for injector in injectors:
+                    injector.inject(micro.state)
+                for evaluator in evaluators:
+                    evaluator(micro.state)
+
+    def _batches(self, trainer: Trainer, measure: Measure) -> Iterator[Mapping[str, Any]]:
+        if self._dataset is None:
+            return iter(())
+        plan = trainer.plan
+        return measuring_batches(self._dataset, plan.datasets["val"].batch_size, measure.samples, plan.sections.eval.seed)
+
+
+def _title(call: Call[Any], metric: str) -> str:
+    return call.name if metric == call.part.type_name else f"{call.name}/{metric}"
+
+
+def _protocol(measure: Measure, call: Call[Any]) -> str:
+    return "; ".join(filter(None, [call.part.protocol(), measure.stands_in and f"of {measure.stands_in}"]))
+
+
+@contextmanager
+def measuring(networks: Iterable[nn.Module], injectors: Iterable[Bound]) -> Iterator[None]:
+    """Put networks and injectors into eval mode, and back as they were."""
+    modules = [module for network in networks for module in network.modules()]
+    modules += [injector.part for injector in injectors]
+    before = [(module, module.training) for module in modules]
+    try:
+        for module, _ in before:
+            module.training = False
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode

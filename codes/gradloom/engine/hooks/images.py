@@ -1,0 +1,66 @@
+"""Show state keys as grids of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torchvision.utils import make_grid, save_image
+
+from gradloom.config.sections import Logger
+from gradloom.engine.hooks.hook import Hook, Run
+
+_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Images(Hook):
+    """Saves `logger.visuals` after the first iteration, every `visual_debug_rate` and after the last."""
+
+    def __init__(self, options: Logger, iterations: int) -> None:
+        self.options, self.iterations = options, iterations
+
+    def keeps(self, iteration: int) -> frozenset[str]:
+        return frozenset(self.options.visuals) if self._due(iteration + 1) else frozenset()
+
+    def _due(self, done: int) -> bool:
+        return done == 1 or done == self.iterations or done % self.options.visual_debug_rate == 0
+
+    def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
+        if not self._due(run.trainer.iteration):
+            return
+        for key in self.options.visuals:
+            pieces = [micro.state[key] for micro in run.trainer.states if key in micro.state]
+            if pieces:
+                show(run, key, torch.cat(pieces), self.options)
+
+
+def show(run: Run, key: str, images: Tensor, options: Logger) -> None:
+    """Save images (count, channels, height, width) as one grid, and show it to who listens."""
+    pixels = to_pixels(images[: options.visual_count], options)
+    if pixels is None:
+        run.log.say(f"{key!r} of shape {tuple(images.shape)} is no image: expected (batch, channels, height, width)")
+        return
+    grid = make_grid(pixels, nrow=max(1, round(len(pixels) ** 0.5)))
+    file = run.folder.images / key / f"{run.trainer.iteration:06d}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_image(grid, file)
+    run.log.image(key, run.trainer.iteration, grid)
+    run.outcome[f"images of {key}"] = str(file)
+
+
+def to_pixels(images: Tensor, options: Logger) -> Tensor | None:
+    """Bring images to [0, 1] with one or three channels; None when the shape is not that of images."""
+    images = images.detach().float().cpu()
+    if images.dim() != 4:
+        return None
+    images = images[:, :3] if images.shape[1] >= 3 else images[:, :1]
+    if options.reverse_n1_to_1:
+        images = (images + 1) / 2
+    if options.reverse_imagenet_norm and images.shape[1] == 3:
+        images = images * _column(_IMAGENET_DEVIATION) + _column(_IMAGENET_MEAN)
+    return images.clamp(0, 1)
+
+
+def _column(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values).view(1, 3, 1, 1)

@@ -1,0 +1,42 @@
+"""Stop in good order: the first Ctrl-C or SIGTERM lets the iteration end and the run save, the second stops at once."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from gradloom.errors import RunError
+
+
+class Interrupted(RunError):
+    """A run that was asked to stop, and has saved."""
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class Interrupts:
+    """Whether the run was asked to stop, and by which signal."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        signal.signal(number, signal.SIG_DFL)
+
+    @contextmanager
+    def noted(self) -> Iterator["Interrupts"]:
+        """Note signals instead of dying of them; outside the main thread, where that cannot be, do nothing."""
+        before = {}
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before[number] = signal.signal(number, self._note)
+        except ValueError:
+            before = {}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,109 @@
+"""What a run tells: numbers, pictures and sentences, to everyone who listens."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+Kind = Literal["train", "eval"]
+
+
+class Sink(Protocol):
+    """Somewhere that a run's news go."""
+
+    def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
+        """Take numbers in, with what there is to say about some of them."""
+
+    def image(self, key: str, iteration: int, picture: Tensor) -> None:
+        """Take in a picture: (channels, height, width) in [0, 1]."""
+
+    def say(self, text: str) -> None:
+        """Take in a sentence."""
+
+    def tick(self, iteration: int) -> None:
+        """Learn that an iteration is done."""
+
+    def close(self) -> None:
+        """Write out what is held back."""
+
+
+class Log:
+    """All sinks of a run."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self.sinks = tuple(sinks)
+
+    def scalars(
+        self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str] | None = None
+    ) -> None:
+        for sink in self.sinks:
+            sink.scalars(kind, iteration, values, notes or {})
+
+    def image(self, key: str, iteration: int, picture: Tensor) -> None:
+        for sink in self.sinks:
+            sink.image(key, iteration, picture)
+
+    def say(self, text: str) -> None:
+        for sink in self.sinks:
+            sink.say(text)
+
+    def tick(self, iteration: int) -> None:
+        for sink in self.sinks:
+            sink.tick(iteration)
+
+    def close(self) -> None:
+        for sink in self.sinks:
+            sink.close()
+
+
+class Silent:
+    """A sink that lets everything pass; others override what they want."""
+
+    def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
+        """Let it pass."""
+
+    def image(self, key: str, iteration: int, picture: Tensor) -> None:
+        """Let it pass."""
+
+    def say(self, text: str) -> None:
+        """Let it pass."""
+
+    def tick(self, iteration: int) -> None:
+        """Let it pass."""
+
+    def close(self) -> None:
+        """Hold nothing back."""
+
+
+class Lines(Silent):
+    """Appends to `metrics.jsonl`, one object for each report, and to `train.log`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._numbers = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._words = (folder / "train.log").open("a", encoding="utf-8")
+
+    def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
+        row: dict[str, Any] = {"kind": kind, "iteration": iteration, "time": round(time.time(), 3), **values}
+        self._numbers.write(json.dumps({**row, "protocol": dict(notes)} if notes else row) + "\n")
+        self._numbers.flush()
+        self._words.write(line(kind, iteration, values, notes) + "\n")
+        self._words.flush()
+
+    def say(self, text: str) -> None:
+        self._words.write(text + "\n")
+        self._words.flush()
+
+    def close(self) -> None:
+        self._numbers.close()
+        self._words.close()
+
+
+def line(kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> str:
+    """One report as a line of text."""
+    terms = [f"{name} {number:.4g}" + (f" ({notes[name]})" if name in notes else "") for name, number in values.items()]
+    return f"{iteration:>8,}  {'' if kind == 'train' else 'measured: '}{'  '.join(terms)}"

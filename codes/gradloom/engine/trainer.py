@@ -1,0 +1,196 @@
+"""The heart: what one iteration of a plan does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradloom.engine import build
+from gradloom.engine.batches import Micro, split
+from gradloom.engine.checkpoint import restore, save
+from gradloom.engine.fit import fit
+from gradloom.engine.rates import Rates
+from gradloom.engine.world import World
+from gradloom.errors import RunError
+from gradloom.plan.plan import Plan
+from gradloom.plan.program import Routine
+
+
+class Trainer:
+    """Runs a plan, iteration by iteration.
+
+    Building it makes the networks and optimizers, on the device chosen by availability or by `device`; it reads no
+    data and writes no file.
+
+    Raises:
+        RunError: when the plan cannot be built here, such as when weights it starts from are missing.
+    """
+
+    def __init__(self, plan: Plan, device: str | torch.device | None = None) -> None:
+        self.plan = plan.fresh()
+        self.world = World(plan.sections.gpu_ids, device)
+        self.networks = build.networks(self.plan, self.world)
+        self.averages = build.averages(self.plan, self.networks)
+        self.emas = {name: average.network for name, average in self.averages.items()}
+        self.optimizers = build.optimizers(self.plan, self.networks)
+        self.precision = build.precision(self.plan, self.world)
+        self.calls = build.calls(self.plan, self.networks, self.emas, self.world)
+        self.rates = Rates(self.plan, self.optimizers)
+        self.iteration = plan.sections.start_step + 1
+        self.iterations_per_epoch = 0  # known once the training data is
+        self.states: list[Micro] = []  # what was kept of the last iteration, for those who look at it
+        self._scheduled = [call.part for call in self.calls if call.part.scheduled]
+        self._trainable = {name: [p for p in net.parameters() if p.requires_grad] for name, net in self.networks.items()}
+        self._learning = tuple(self.networks)
+        self.world.seed(plan.sections.train.manual_seed)
+
+    def train_step(self, batch: Mapping[str, Any], keep: Iterable[str] = ()) -> dict[str, Tensor]:
+        """Run one iteration on a batch, a mapping of tensors with the samples along their first dimension.
+
+        Returns detached tensors on the device, without waiting for it: `<step>/<loss>`, `<step>/<loss>/<metric>` and
+        `<step>/total`, means over the micro-batches. The keys in `keep` stay in `states` until the next iteration.
+        """
+        program = self.plan.program(self.iteration, frozenset(keep))
+        self.advance()
+        self.states = split(batch, program.inputs, self.plan.sections.train.mega_batch_factor, self.world.device)
+        metrics: dict[str, Tensor] = {}
+        for routine in program.routines:
+            if routine.trains:
+                self._train(routine, metrics)
+            else:
+                self._supply(routine)
+        self.iteration += 1
+        return metrics
+
+    def advance(self) -> None:
+        """Give learning rates and scheduled options the values of the iteration."""
+        self.rates.apply(self.iteration, self.epoch_length)
+        for part in self._scheduled:
+            part.advance(self.iteration, self.epoch_length() if part.uses_epochs else 1)
+
+    def _train(self, routine: Routine, metrics: dict[str, Tensor]) -> None:
+        """Run a step on every micro-batch, then update the networks it trains."""
+        self._teach(routine.trains)
+        for micro in self.states:
+            with self.precision.cast():
+                self._inject(routine, micro)
+                total = self._losses(routine, micro, metrics)
+            self.precision.backward(total if micro.share == 1 else micro.share * total, routine.step.name)
+            for key in routine.exports:
+                micro.state[key] = _detached(micro.state[key])
+        self._update(routine)
+
+    @torch.no_grad()
+    def _supply(self, routine: Routine) -> None:
+        """Run what later steps need of a step that does not train in this iteration."""
+        for micro in self.states:
+            with self.precision.cast():
+                self._inject(routine, micro)
+
+    def _inject(self, routine: Routine, micro: Micro) -> None:
+        """Let the step's injectors add to the state, and drop what nobody reads any more."""
+        for action in routine.injectors:
+            self.calls[action.call].inject(micro.state)
+            for key in action.frees:
+                del micro.state[key]
+
+    def _losses(self, routine: Routine, micro: Micro, metrics: dict[str, Tensor]) -> Tensor:
+        """Add up the step's weighted losses."""
+        total: Tensor | None = None
+        for action in routine.losses:
+            bound = self.calls[action.call]
+            value = bound(micro.state)
+            name = f"{routine.step.name}/{action.call.name}"
+            value, extra = value if isinstance(value, tuple) else (value, {})
+            if value.dim():
+                raise RunError(f"{bound.path}: a loss is a single number, got the shape {tuple(value.shape)}")
+            _add(metrics, name, value, micro.share)
+            for metric, number in extra.items():
+                _add(metrics, f"{name}/{metric}", number, micro.share)
+            weight = action.call.part.weight
+            weighted = value if weight == 1 else weight * value
+            total = weighted if total is None else total + weighted
+            for key in action.frees:
+                del micro.state[key]
+        if total is None or not total.requires_grad:
+            raise RunError(f"steps.{routine.step.name}: its losses do not depend on {', '.join(routine.trains)}")
+        _add(metrics, f"{routine.step.name}/total", total, micro.share)
+        return total
+
+    def _update(self, routine: Routine) -> None:
+        """Let the step's optimizer act on the gradients, and averages follow."""
+        step = routine.step
+        optimizer = self.optimizers[step.updater or step.name]
+        if step.clip_grad_norm or step.clip_grad_eps:
+            self.precision.unscale(optimizer, step.name)
+            _clip(optimizer, step.clip_grad_norm, step.clip_grad_eps)
+        self.precision.update(optimizer, step.name)
+        optimizer.zero_grad(set_to_none=True)
+        for name in routine.trains:
+            if name in self.averages:
+                self.averages[name].update()
+
+    def _teach(self, names: tuple[str, ...]) -> None:
+        """Let only these networks collect gradients; layers that a network froze itself stay frozen."""
+        if names != self._learning:
+            for name in {*names} ^ {*self._learning}:
+                for parameter in self._trainable[name]:
+                    parameter.requires_grad_(name in names)
+            self._learning = names
+
+    def epoch_length(self) -> int:
+        """How many iterations one pass over the training data takes."""
+        if not self.iterations_per_epoch:
+            self.iterations_per_epoch = build.epoch_length(self.plan)
+        return self.iterations_per_epoch
+
+    def fit(self, resume: str | Path | bool = False) -> None:
+        """Train as the plan describes, with its data, logs, images, evaluations and checkpoints.
+
+        With `resume`, go on from a checkpoint's folder, or from the run's latest.
+
+        Raises:
+            RunError: when the run cannot start or go on, such as when data is missing.
+        """
+        fit(self, resume)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a checkpoint into a folder and return the checkpoint's own folder, named by the iteration."""
+        return save(self, Path(folder))
+
+    def resume(self, path: str | Path) -> None:
+        """Go on from a checkpoint's folder: weights, averages, optimizers, random numbers and the iteration."""
+        restore(self, Path(path))
+
+
+def _add(metrics: dict[str, Tensor], name: str, value: Tensor, share: float) -> None:
+    """Add a micro-batch's part to a mean."""
+    value = value.detach()
+    if share != 1:
+        value = share * value
+    metrics[name] = metrics[name] + value if name in metrics else value
+
+
+def _clip(optimizer: torch.optim.Optimizer, all_together: float | None, each_group: float | None) -> None:
+    """Scale gradients down to a norm: of everything, or of each parameter group by itself."""
+    groups = [group["params"] for group in optimizer.param_groups]
+    if each_group:
+        for parameters in groups:
+            torch.nn.utils.clip_grad_norm_(parameters, each_group)
+    if all_together:
+        torch.nn.utils.clip_grad_norm_([parameter for parameters in groups for parameter in parameters], all_together)
+
+
+def _detached(value: Any) -> Any:
+    """Cut a tensor, or the tensors in a list, tuple or mapping, from their graph."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, list | tuple):
+        return type(value)(_detached(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _detached(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,92 @@
+"""Read and write the weights of single networks, in the formats that the field uses."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gradloom.config.sections import Pretrained
+from gradloom.errors import RunError
+
+_WRAPPERS = ("params_ema", "params", "state_dict")  # BasicSR's, with its average first, and Lightning's
+
+
+def start_from(network: nn.Module, pretrained: Pretrained, strict: bool) -> None:
+    """Load the weights that a network starts from.
+
+    Raises:
+        RunError: when the file cannot be read, or does not match and `strict` is set.
+    """
+    try:
+        tensors = read_weights(_resolve(pretrained))
+        if pretrained.prefix:
+            tensors = {k.removeprefix(pretrained.prefix): v for k, v in tensors.items() if k.startswith(pretrained.prefix)}
+        fill(network, tensors, strict)
+    except RunError as error:
+        raise RunError(pretrained.node.fault(str(error))) from error
+
+
+def _resolve(pretrained: Pretrained) -> Path:
+    """A path is taken from where the run was started, or else from the folder of the options file."""
+    beside = Path(pretrained.node.mark.file).parent / pretrained.file
+    return pretrained.file if pretrained.file.exists() or not beside.exists() else beside
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Read a network's tensors from a `.safetensors` file, or from a `.pth` of tensors and plain containers."""
+    if not file.is_file():
+        raise RunError(f"there is no file {file}")
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt") as opened:
+                return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118, not a mapping
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read as weights: {error}") from error
+    except Exception as error:  # pickle's own errors, and those of what it holds
+        raise RunError(f"{file} cannot be read safely, since it holds more than tensors: {error}") from error
+    return _unwrap(content, file)
+
+
+def _unwrap(content: Any, file: Path) -> dict[str, Tensor]:
+    if isinstance(content, Mapping):
+        for wrapper in _WRAPPERS:
+            if isinstance(content.get(wrapper), Mapping):
+                content = content[wrapper]
+        if all(isinstance(value, Tensor) for value in content.values()):
+            names = list(content)
+            prefix = "module." if names and all(name.startswith("module.") for name in names) else ""
+            return {name.removeprefix(prefix): value for name, value in content.items()}
+    raise RunError(f"{file} holds no weights of one network; expected names with tensors")
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True) -> None:
+    """Load tensors into a network; say every name and shape that does not match."""
+    own = network.state_dict()
+    missing = sorted(own.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - own.keys())
+    shapes = [
+        f"{key} is {tuple(tensors[key].shape)}, not {tuple(own[key].shape)}"
+        for key in own.keys() & tensors.keys()
+        if tensors[key].shape != own[key].shape
+    ]
+    if strict and (missing or extra or shapes):
+        wrong = [*(f"{key} is missing" for key in missing), *(f"{key} is unknown" for key in extra), *sorted(shapes)]
+        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise RunError(f"the weights do not match the network: {'; '.join(wrong[:5])}{more}")
+    fitting = {key: tensors[key] for key in own.keys() & tensors.keys() if tensors[key].shape == own[key].shape}
+    if not fitting and own:
+        raise RunError("none of the weights matches the network by name and shape")
+    network.load_state_dict(fitting, strict=False)
+
+
+def write_weights(network: nn.Module, file: Path, which_model: str, options: Mapping[str, Any]) -> None:
+    """Write a network's tensors as safetensors, with what it takes to build the network in the metadata."""
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
+    metadata = {"which_model": which_model, "options": json.dumps(options, default=str)}
+    save_file(tensors, file, metadata)

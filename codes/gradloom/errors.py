@@ -1,0 +1,60 @@
+"""What can be wrong with an options file, and where it is written."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import NamedTuple
+
+
+class Mark(NamedTuple):
+    """A place in an options file, counted from one; line 0 stands for a whole file or a `--set`."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing to say about the options, phrased so that its reader knows what to type instead.
+
+    A fault refuses the file; the same shape serves for a notice, which does not.
+    """
+
+    mark: Mark
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, [str(self.mark), self.path, self.message]))
+
+
+class OptionsError(Exception):
+    """Every fault found in one reading of the options, in the order of the file."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = in_order(faults)
+        super().__init__("\n" + "\n".join(map(str, self.faults)))
+
+
+class RunError(Exception):
+    """A run that cannot start or go on for a reason that its user can mend, such as missing data."""
+
+
+class Diverged(RunError):
+    """A run whose losses are no longer numbers."""
+
+
+def in_order(faults: Iterable[Fault]) -> list[Fault]:
+    """Sort by place, and say each thing once."""
+    return sorted(dict.fromkeys(faults), key=lambda fault: fault.mark)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Say which known word was probably meant, or list them all when none is close."""
+    known = sorted(known)
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"

@@ -1,0 +1,97 @@
+"""What a discriminator's scores cost it, and the generator that it judges.
+
+Scores are logits of any shape, such as (B, 1), or one for each patch, (B, 1, H, W); every mean is over all of them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gradloom.parts import Scalar, Scheduled, widen
+
+GanType = Literal["gan", "pixgan", "softplus", "nonsaturating", "ragan", "lsgan", "hinge", "wgan"]
+"""`pixgan` is `gan` on patches; `softplus` and `nonsaturating` are `gan` by the name of its formula."""
+
+
+def two_class(real: Tensor, fake: Tensor) -> Scalar:
+    """Return mean softplus(-real) + mean softplus(fake): binary cross-entropy (arXiv 1406.2661, eq. 1)."""
+    return non_saturating(real) + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+
+
+def non_saturating(fake: Tensor) -> Scalar:
+    """Return mean softplus(-fake): binary cross-entropy against 1 (arXiv 1406.2661, section 3)."""
+    return F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
+
+
+def relativistic(real: Tensor, fake: Tensor) -> Scalar:
+    """Return `two_class` of each score less the mean of the other side's (arXiv 1807.00734, RaGAN)."""
+    # Gradients of an offset cancel but for rounding, of which Adam makes steps: its order has to stay the ancestor's.
+    return two_class(real - fake.mean(), fake - real.mean())
+
+
+def least_squares(real: Tensor, fake: Tensor) -> Scalar:
+    """Return mean (real - 1)² + mean fake² (arXiv 1611.04076, twice eq. 9)."""
+    return (real - 1).square().mean() + fake.square().mean()
+
+
+def hinge(real: Tensor, fake: Tensor) -> Scalar:
+    """Return mean max(0, 1 - real) + mean max(0, 1 + fake) (arXiv 1802.05957, eq. 16)."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def wasserstein(real: Tensor, fake: Tensor) -> Scalar:
+    """Return mean fake - mean real (arXiv 1701.07875, algorithm 1)."""
+    return fake.mean() - real.mean()
+
+
+DISCRIMINATOR_LOSSES: Mapping[GanType, Callable[[Tensor, Tensor], Scalar]] = {
+    "gan": two_class,
+    "pixgan": two_class,
+    "softplus": two_class,
+    "nonsaturating": two_class,
+    "ragan": relativistic,
+    "lsgan": least_squares,
+    "hinge": hinge,
+    "wgan": wasserstein,
+}
+"""What the scores of real and of fake samples cost the discriminator."""
+
+GENERATOR_LOSSES: Mapping[GanType, Callable[[Tensor], Scalar]] = {
+    "gan": non_saturating,
+    "pixgan": non_saturating,
+    "softplus": non_saturating,
+    "nonsaturating": non_saturating,
+    "lsgan": lambda fake: (fake - 1).square().mean(),
+    "hinge": lambda fake: -fake.mean(),
+    "wgan": lambda fake: -fake.mean(),
+}
+"""What the scores of its samples cost the generator, where those of real samples do not matter."""
+
+
+def inputs(names: Any, values: Any, noise: Scheduled | None) -> tuple[Any, ...]:
+    """The arguments for a discriminator, of one key or a list; each tensor gets uniform noise in [0, noise)."""
+    arguments = tuple(values) if isinstance(names, list | tuple) else (values,)
+    if not noise:
+        return arguments
+    amount = cast("float", noise)
+    return on_tensors(lambda value: value + torch.rand_like(value) * amount, arguments)
+
+
+def on_tensors(change: Callable[[Tensor], Tensor], values: Iterable[Any]) -> tuple[Any, ...]:
+    """Change the tensors of real numbers among arguments, at any depth; leave labels and constants."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return on_tensors(change, value)
+        return change(value) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    return tuple(map(changed, values))
+
+
+def judge(discriminator: nn.Module, arguments: tuple[Any, ...]) -> Tensor:
+    """The scores that a discriminator gives, in float32 at least."""
+    scores: Tensor = discriminator(*arguments)
+    return widen(scores)

@@ -1,0 +1,78 @@
+"""What it costs a discriminator to be mistaken."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradloom.losses.adversarial import DISCRIMINATOR_LOSSES, GanType, inputs, judge, on_tensors
+from gradloom.parts import TRAINED, Arguments, Loss, Metrics, Net, Scalar, Scheduled, widen
+
+
+class DiscriminatorGan(Loss, type="discriminator_gan"):
+    """Teaches a discriminator to score real samples above fake ones; neither gets a gradient.
+
+    With scores r of real and f of fake samples, and m(.) the mean of them all, `gan_type` is one of
+
+        gan, pixgan, softplus, nonsaturating    m(softplus(-r)) + m(softplus(f))    arXiv 1406.2661, eq. 1
+        ragan    m(softplus(m(f) - r)) + m(softplus(f - m(r)))                      arXiv 1807.00734, RaGAN
+        lsgan    m((r - 1)²) + m(f²)                                                arXiv 1611.04076, twice eq. 9
+        hinge    m(max(0, 1 - r)) + m(max(0, 1 + f))                                arXiv 1802.05957, eq. 16
+        wgan     m(f) - m(r)                                                        arXiv 1701.07875, algorithm 1
+
+    The gradient penalty adds weight * m((n - centre)²), with n the Euclidean norm of each real sample's gradient; real
+    samples are then scored in full precision. It is the penalty of arXiv 1704.00028, eq. 3, taken at the real samples;
+    a centre of 0 makes it R1, with gamma twice the weight (arXiv 1801.04406, eq. 9).
+
+    Metrics are the mean scores d_fake and d_real, for ragan their difference d_fake_diff, and the weighted
+    gradient_penalty.
+    """
+
+    gan_type: GanType
+    real: Arguments  # a list calls a discriminator that takes several inputs
+    fake: Arguments
+    discriminator: Net = TRAINED
+    noise: Scheduled | None = None  # uniform noise in [0, noise) is added to every tensor that is judged
+    gradient_penalty: bool = False
+    gradient_penalty_weight: float = 10.0
+    gradient_penalty_centre: float = 1.0
+
+    def check(self) -> None:
+        if self.gradient_penalty and isinstance(self.real, list | tuple) and len(self.real) != 1:
+            raise ValueError("'gradient_penalty' takes a discriminator of one input; write one key as 'real'")
+        if not self.gradient_penalty and (self.gradient_penalty_weight, self.gradient_penalty_centre) != (10, 1):
+            raise ValueError("there is no penalty to weigh or to centre; write 'gradient_penalty: true' too")
+
+    def forward(self, discriminator: nn.Module, real: Any, fake: Any) -> tuple[Scalar, Metrics]:
+        reals = on_tensors(Tensor.detach, inputs(self.real, real, self.noise))
+        fakes = on_tensors(Tensor.detach, inputs(self.fake, fake, self.noise))
+        if not self.gradient_penalty:
+            return self.compare(judge(discriminator, reals), judge(discriminator, fakes))
+        (samples,) = reals
+        samples = widen(samples).requires_grad_()
+        with full_precision(samples):
+            d_real = judge(discriminator, (samples,))
+        loss, metrics = self.compare(d_real, judge(discriminator, fakes))
+        norms = gradient_norms(d_real, samples)
+        penalty = self.gradient_penalty_weight * (norms - self.gradient_penalty_centre).square().mean()
+        return loss + penalty, {**metrics, "gradient_penalty": penalty.detach()}
+
+    def compare(self, d_real: Tensor, d_fake: Tensor) -> tuple[Scalar, Metrics]:
+        """What the scores cost, and their means."""
+        metrics = {"d_fake": d_fake.detach().mean(), "d_real": d_real.detach().mean()}
+        if self.gan_type == "ragan":
+            metrics["d_fake_diff"] = metrics["d_fake"] - metrics["d_real"]
+        return DISCRIMINATOR_LOSSES[self.gan_type](d_real, d_fake), metrics
+
+
+def gradient_norms(scores: Tensor, samples: Tensor) -> Tensor:
+    """The norms (B,) of the gradients of the scores' sum at samples (B, ...), themselves differentiable."""
+    with full_precision(samples):
+        (gradient,) = torch.autograd.grad(scores.sum(), samples, create_graph=True)
+        norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return norms
+
+
+def full_precision(samples: Tensor) -> torch.autocast:
+    """Suspend autocast: squares of small gradients vanish in half precision."""
+    return torch.autocast(samples.device.type, enabled=False)

@@ -1,0 +1,1 @@
+"""From nodes to a checked, pruned, drawable plan. Runs nothing."""

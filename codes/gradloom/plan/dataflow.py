@@ -1,0 +1,101 @@
+"""Follow the state keys through a plan: who writes each, who reads it, and when."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from gradloom.errors import Fault, suggest
+from gradloom.gates import Gate
+from gradloom.parts import Injector, Part
+from gradloom.plan.plan import Call, Step
+from gradloom.plan.program import training
+
+Writers = dict[str, Call[Part] | None]  # a key that comes with the batch has no writer
+
+
+def check(steps: Sequence[Step], given: Iterable[str] | None, assumed: Iterable[str] = ()) -> tuple[list[Fault], Writers]:
+    """Find keys read before they are written, written twice, or read at iterations that do not write them.
+
+    Where it is not known what a batch holds (`given` is None), a key that nothing writes comes with it. Keys
+    in `assumed` are written by parts with faults of their own.
+    """
+    faults: list[Fault] = []
+    writers: Writers = dict.fromkeys(given or ())
+    eventually = {key: call for step in steps for call in step.injectors for key in call.writes}
+    for step in steps:
+        injectors = [call for call in step.injectors if training(call)]
+        for call in (*injectors, *step.losses):
+            for key in call.reads:
+                if key not in writers and given is None and key not in eventually:
+                    writers[key] = None
+                elif key not in writers and key not in assumed:
+                    faults.append(unwritten(call, key, writers, eventually))
+            for key in call.writes:
+                if key in writers:
+                    source = writers[key]
+                    by = f"by {source.path}, line {source.node.mark.line}" if source else "by the dataset"
+                    faults.append(call.fault(f"writes {key!r}, which is already written {by}; choose another name"))
+                else:
+                    writers[key] = call
+    for step in steps:
+        for loss in step.losses:
+            _cover(loss, loss.gate & step.gate, writers, set(), faults)
+    return faults, writers
+
+
+def unwritten(call: Call[Part], key: str, known: Iterable[str], eventually: Mapping[str, Call[Part]]) -> Fault:
+    """Say that nothing before a call writes what it reads."""
+    if key in eventually:
+        later = eventually[key]
+        return call.fault(f"reads {key!r} before {later.path} writes it in line {later.node.mark.line}; change their order")
+    return call.fault(f"reads {key!r}, which nothing before it writes; {suggest(key, known)}")
+
+
+def _cover(
+    reader: Call[Part], gate: Gate, writers: Writers, seen: set[tuple[int, Gate]], faults: list[Fault]
+) -> None:
+    """Check that all that a reader needs, at first or second hand, is written whenever the gate is open."""
+    for key in reader.reads:
+        writer = writers.get(key)
+        if writer is None or (id(writer), gate) in seen:
+            continue
+        seen.add((id(writer), gate))
+        if not writer.gate.covers(gate):
+            faults.append(
+                reader.fault(
+                    f"reads {key!r} at iterations ({gate}) at which {writer.path} does not write it "
+                    f"({writer.gate}, line {writer.node.mark.line}); give them the same gates"
+                )
+            )
+        _cover(writer, gate, writers, seen, faults)
+
+
+def reached(step: Step, writers: Writers) -> set[str]:
+    """The networks through which the gradient of a step's losses flows."""
+    found: set[str] = set()
+    pending: list[Call[Part]] = list(step.losses)
+    own = {id(call) for call in step.injectors}
+    seen: set[int] = set()
+    while pending:
+        call = pending.pop()
+        found |= set(call.networks)
+        for key in call.reads:
+            writer = writers.get(key)
+            if writer is None or id(writer) not in own or id(writer) in seen:
+                continue
+            seen.add(id(writer))
+            if isinstance(writer.part, Injector) and writer.part.grad and not writer.part.no_grad:
+                pending.append(writer)
+    return found
+
+
+def unread(steps: Sequence[Step], wanted: Iterable[str]) -> Iterable[Fault]:
+    """Injectors that nothing needs, which are therefore left out."""
+    keys = set(wanted)
+    for step in reversed(steps):
+        for loss in step.losses:
+            keys |= set(loss.reads)
+        for call in reversed(step.injectors):
+            if keys & set(call.writes):
+                keys |= set(call.reads)
+            else:
+                names = ", ".join(map(repr, call.writes))
+                yield call.fault(f"nothing reads {names}, so it is left out")

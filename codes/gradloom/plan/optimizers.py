@@ -1,0 +1,129 @@
+"""The optimizers and learning rate schemes that options may choose: torch's, bound from their signatures."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from annotated_types import Ge
+from torch import optim
+from torch.optim import lr_scheduler
+
+from gradloom.config.binding import bind, make, parameters_of
+from gradloom.config.node import Node
+from gradloom.config.schedules import Scheduled
+from gradloom.config.sections import Rate, Train
+from gradloom.errors import Fault
+from gradloom.gates import Gate
+from gradloom.plan import schemes
+from gradloom.plan.plan import Optimizer, Recipe
+from gradloom.registry import Registry
+
+optimizers = Registry[optim.Optimizer]("optimizer")
+for _class in vars(optim).values():
+    if isinstance(_class, type) and issubclass(_class, optim.Optimizer) and _class not in (optim.Optimizer, optim.LBFGS):
+        optimizers.add(_class.__name__.lower(), _class)
+
+lr_schemes = Registry[Any]("learning rate scheme")
+_NEEDS_MORE = ("LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler", "ReduceLROnPlateau")
+for _name, _scheduler in vars(lr_scheduler).items():
+    if isinstance(_scheduler, type) and issubclass(_scheduler, lr_scheduler.LRScheduler) and not _name.startswith("_"):
+        if _name not in _NEEDS_MORE:  # these take functions, other schedulers, or a metric
+            lr_schemes.add(_name, _scheduler)
+for _own in (schemes.CosineAnnealingLR_Restart,):
+    lr_schemes.add(_own.__name__, _own)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Common:
+    """What every `optimizer_params` may say, beside what the optimizer itself takes."""
+
+    lr: Scheduled
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    beta1: Rate | None = None
+    beta2: Rate | None = None
+    after: Annotated[int, Ge(0)] = 0
+    before: Annotated[int, Ge(-1)] = -1  # -1 is never
+
+
+_COMMON = frozenset(_Common.__dataclass_fields__)
+_OURS = frozenset({"params", "lr", "weight_decay", "maximize", "capturable", "differentiable"})
+
+
+def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimizer | None:
+    """Bind a step's `optimizer` and `optimizer_params`; None when there is any fault.
+
+    Weight decay is 0 unless it is given, as in the ancestor.
+    """
+    chosen = name or Node("adamw", node.mark, node.path)
+    if isinstance(chosen.value, str) and chosen.value.lower() in optimizers.classes:
+        chosen = Node(chosen.value.lower(), chosen.mark, chosen.path)
+    found: list[Fault] = []
+    cls = optimizers.choose(Node({"optimizer": chosen}, node.mark, node.path), "optimizer", found)
+    if not isinstance(node.value, dict):
+        found.append(node.fault(f"expected options such as 'lr', got {node.show()}"))
+    takes = {parameter for parameter, _, _ in parameters_of(cls)} if cls else set()
+    common = make(_Common, _only(node, _COMMON - (takes - _OURS)), found)
+    arguments = bind(cls, _only(node, set(node.fields) - _COMMON | takes & {"betas"}), found, _OURS) if cls else {}
+    if common and cls:
+        _join_betas(common, takes, arguments, node, found)
+        if common.weight_decay and "weight_decay" not in takes:
+            found.append(node.fields["weight_decay"].fault(f"{chosen.value} has no weight decay; remove it"))
+    faults += found
+    if found or cls is None:
+        return None
+    before = None if common.before == -1 else common.before
+    decay = common.weight_decay if "weight_decay" in takes else None
+    return Optimizer(Recipe(cls, arguments, node), common.lr, decay, Gate(common.after, before))
+
+
+def _only(node: Node, keys: Any) -> Node:
+    return Node({key: child for key, child in node.fields.items() if key in keys}, node.mark, node.path)
+
+
+def _join_betas(common: _Common, takes: set[str], arguments: dict[str, Any], node: Node, faults: list[Fault]) -> None:
+    """Turn the ancestor's `beta1` and `beta2` into `betas`."""
+    if common.beta1 is None and common.beta2 is None:
+        return
+    if "betas" not in takes or "betas" in node.fields:
+        why = "'betas' is there too" if "betas" in node.fields else "this optimizer has no betas"
+        faults.append(node.fields["beta1" if common.beta1 is not None else "beta2"].fault(f"{why}; remove it"))
+        return
+    arguments["betas"] = (0.9 if common.beta1 is None else common.beta1, 0.999 if common.beta2 is None else common.beta2)
+
+
+def bind_lr_scheme(node: Node | None, train: Train, faults: list[Fault]) -> Recipe | None:
+    """Bind `default_lr_scheme`: the ancestor's two with the flat keys of `train`, or torch's with their own.
+
+    A word chooses by name; a mapping such as `{type: StepLR, step_size: 1000}` gives options too.
+    """
+    if node is None or node.value is None:
+        return None
+    if isinstance(node.value, str) and node.value in ("MultiStepLR", "CosineAnnealingLR_Restart"):
+        return _ancestors(node, train, faults)
+    chosen = node if isinstance(node.value, dict) else Node({"type": node}, node.mark, node.path)
+    cls = lr_schemes.choose(chosen, "type", faults)
+    if cls is None:
+        return None
+    arguments = bind(cls, chosen, faults, {"type", "optimizer", "last_epoch", "verbose", "cycle_momentum"})
+    if "cycle_momentum" in inspect.signature(cls).parameters:
+        arguments["cycle_momentum"] = False
+    return Recipe(schemes.TorchScheme, {"make": cls, "arguments": arguments}, node)
+
+
+def _ancestors(node: Node, train: Train, faults: list[Fault]) -> Recipe | None:
+    restarts = list(zip(train.restarts, train.restart_weights or [1.0] * len(train.restarts), strict=True))
+    arguments: dict[str, Any]
+    cls: Callable[..., Any]
+    if node.value == "MultiStepLR":
+        cls = schemes.MultiStepLR
+        arguments = {"milestones": sorted(train.gen_lr_steps), "gamma": train.lr_gamma, "force_lr": train.force_lr}
+    else:
+        cls = schemes.CosineAnnealingLR_Restart
+        arguments = {"periods": train.T_period, "hold": train.warmup, "eta_min": train.eta_min}
+    try:
+        cls(**arguments, restarts=restarts)
+    except ValueError as error:
+        faults.append(node.fault(str(error)))
+        return None
+    return Recipe(cls, {**arguments, "restarts": restarts}, node)

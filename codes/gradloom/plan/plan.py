@@ -1,0 +1,202 @@
+"""What will happen: every part, network and step of a run, decided before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from gradloom.config.document import Document
+from gradloom.config.node import Node
+from gradloom.config.schedules import Scheduled
+from gradloom.config.sections import Pretrained, Sections
+from gradloom.errors import Fault
+from gradloom.gates import Gate
+from gradloom.parts import Evaluator, Injector, Loss, Part
+from gradloom.plan.program import Program, program
+
+P_co = TypeVar("P_co", bound=Part, covariant=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Call(Generic[P_co]):
+    """A part with its place in the plan and in the options."""
+
+    part: P_co
+    node: Node
+
+    @property
+    def path(self) -> str:
+        """The dotted path in the options, such as `steps.gen.losses.pix`."""
+        return self.node.path
+
+    @property
+    def name(self) -> str:
+        """The name in the options, such as `pix`."""
+        return self.node.path.rpartition(".")[2]
+
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        return self.part.reads()
+
+    @cached_property
+    def writes(self) -> tuple[str, ...]:
+        return self.part.writes()
+
+    @cached_property
+    def networks(self) -> tuple[str, ...]:
+        return self.part.networks()
+
+    @cached_property
+    def gate(self) -> Gate:
+        return self.part.gate
+
+    def fault(self, message: str) -> Fault:
+        return self.node.fault(message)
+
+    def fresh(self) -> Call[P_co]:
+        """The same call of a part of its own, for one trainer to change."""
+        return replace(self, part=deepcopy(self.part))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Something to build later: what makes it, and the arguments that the options gave."""
+
+    make: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    node: Node
+
+    def build(self, *runtime: Any) -> Any:
+        return self.make(*runtime, **self.arguments)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network to be built: whether and when it may be trained, and what it starts from."""
+
+    name: str
+    which_model: str
+    recipe: Recipe
+    trainable: bool = True
+    ema: bool = True
+    gate: Gate = Gate()
+    pretrained: Pretrained | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset to be built, and how it is cut into batches."""
+
+    phase: str
+    mode: str
+    recipe: Recipe
+    keys: tuple[str, ...] | None  # None where the class does not say
+    batch_size: int
+    workers: int
+    pin_memory: bool
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer to be built over the networks of a step."""
+
+    recipe: Recipe
+    lr: Scheduled
+    weight_decay: float | None  # None where the optimizer knows none
+    gate: Gate
+
+
+@dataclass(frozen=True)
+class Step:
+    """One forward, backward and update of the networks it trains."""
+
+    name: str
+    node: Node
+    trains: tuple[str, ...]
+    gate: Gate
+    optimizer: Optimizer | None
+    optimizer_of: str | None
+    injectors: tuple[Call[Injector], ...]
+    losses: tuple[Call[Loss], ...]
+    clip_grad_norm: float | None = None  # over all the step's parameters at once
+    clip_grad_eps: float | None = None  # over each parameter group by itself, as the ancestor
+
+    @property
+    def updater(self) -> str | None:
+        """The step whose optimizer acts on the gradients."""
+        return self.optimizer_of or (self.name if self.optimizer else None)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Evaluators that look at the same samples of the same networks, and the only injectors they need."""
+
+    calls: tuple[Call[Evaluator], ...]
+    injectors: tuple[Call[Injector], ...]
+    inputs: tuple[str, ...]  # the keys of a validation batch that are needed
+    stands_in: str | None  # such as `generator.ema`, which is called where `generator` is named
+    samples: int | None  # None is the whole validation set, once
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole training run."""
+
+    document: Document
+    sections: Sections
+    networks: Mapping[str, Network]
+    steps: tuple[Step, ...]
+    measures: tuple[Measure, ...]
+    datasets: Mapping[str, Dataset]
+    given: tuple[str, ...]  # the keys of a training batch, as far as they are known
+    lr_scheme: Recipe | None
+    notices: tuple[Fault, ...] = ()
+    _programs: dict[Any, Program] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.sections.name
+
+    def program(self, iteration: int, keep: frozenset[str] = frozenset()) -> Program:
+        """What runs in an iteration, with the keys in `keep` still there at its end.
+
+        It depends on which gates are open, and is worked out once for each combination.
+        """
+        pattern = (keep, tuple(gate.open(iteration) for gate in self._gates))
+        if pattern not in self._programs:
+            self._programs[pattern] = program(self, iteration, keep)
+        return self._programs[pattern]
+
+    @cached_property
+    def _gates(self) -> tuple[Gate, ...]:
+        """Every gate that is not always open."""
+        calls = [call for step in self.steps for call in (*step.injectors, *step.losses)]
+        gates = [call.gate for call in calls] + [step.gate for step in self.steps]
+        gates += [network.gate for network in self.networks.values()]
+        return tuple({gate: None for gate in gates if not gate.always})
+
+    def fresh(self) -> Plan:
+        """The same plan with parts of its own, for one trainer to change."""
+        return replace(
+            self,
+            steps=tuple(
+                replace(
+                    step,
+                    injectors=tuple(call.fresh() for call in step.injectors),
+                    losses=tuple(call.fresh() for call in step.losses),
+                )
+                for step in self.steps
+            ),
+            measures=tuple(
+                replace(
+                    measure,
+                    calls=tuple(call.fresh() for call in measure.calls),
+                    injectors=tuple(call.fresh() for call in measure.injectors),
+                )
+                for measure in self.measures
+            ),
+            _programs={},
+        )

@@ -1,0 +1,8 @@
+"""Train the networks of an options file, from this folder as in the ancestor: `python train.py -opt ../options/x.yml`."""
+
+import sys
+
+from gradloom.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

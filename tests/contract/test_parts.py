@@ -1,0 +1,261 @@
+"""What holds for every injector and loss; a new part needs one line in EXAMPLES, and nothing else here."""
+
+import copy
+import inspect
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, get_type_hints
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradloom.config.schedules import Linear
+from gradloom.parts import Injector, Loss, Part, Port
+
+
+def images() -> Tensor:
+    return torch.rand(4, 3, 6, 6, requires_grad=True)
+
+
+def noise_levels() -> Tensor:
+    return torch.rand(4, 1, 1, 1)
+
+
+def logits() -> Tensor:
+    return torch.randn(4, 5, requires_grad=True)
+
+
+def labels() -> Tensor:
+    return torch.randint(5, (4,))
+
+
+def critic() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(64, 1))
+
+
+def network() -> nn.Module:
+    return nn.Conv2d(3, 3, 1)
+
+
+GAN = {"discriminator": critic, "real": images, "fake": images}
+
+EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
+    Injector: {
+        "add_noise": [{"in_": images, "scale": 0.1}, {"in_": images, "scale": noise_levels, "mode": "uniform"}],
+        "concatenate": [{"in_": [images, images], "dim": 1}],
+        "constant": [{"like": images, "constant_type": "zeroes"}],
+        "denormalize": [{"in_": images, "shift": 0.5, "scale": 2.0}],
+        "direct": [{"in_": images}],
+        "discriminator": [{"in_": images, "discriminator": critic}],
+        "generator": [{"in_": images, "generator": network}],
+        "grey": [{"in_": images}],
+        "interpolate": [{"in_": images, "scale_factor": 0.5, "mode": "area"}],
+        "noise": [{"in_": images, "shape": [8]}],
+        "normalize": [{"in_": images, "shift": 0.5, "scale": 2.0}],
+        "scheduled_scalar": [{"scheduler": 0.5}],
+        "squeeze": [{"in_": images, "dim": 1}],
+    },
+    Loss: {
+        "cross_entropy": [{"logits": logits, "labels": labels}],
+        "direct": [{"key": images}],
+        "discriminator_gan": [
+            GAN | {"gan_type": "ragan", "noise": 0.1},
+            GAN | {"gan_type": "wgan", "gradient_penalty": True},
+        ],
+        "generator_gan": [GAN | {"gan_type": "ragan", "noise": 0.1}, GAN | {"gan_type": "hinge"}],
+        "pix": [{"real": images, "fake": images, "criterion": "l2", "report_metrics": True}],
+    },
+}
+"""Options for each type, by their names in Python. In the place of a key or a network stands what makes its value."""
+
+
+@dataclass
+class Case:
+    """A part made from an example, and what stands at its ports; all that it draws is float64 unless said otherwise."""
+
+    cls: type[Part]
+    example: Mapping[str, Any]
+
+    def part(self, **more: Any) -> Any:
+        writes = {field: "out" for field, port in self.cls.ports.items() if port is Port.WRITE}
+        named = {option: _named(option, value) for option, value in self.example.items()}
+        return self.cls(**writes | named | more)
+
+    def values(self, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
+        torch.manual_seed(1)
+        torch.set_default_dtype(dtype)
+        given = [field for field, port in self.cls.ports.items() if port is not Port.WRITE]
+        try:
+            return {field: _value(self.example.get(field)) for field in given}
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+def _named(name: str, value: Any) -> Any:
+    """Put names where an example makes values."""
+    if isinstance(value, list) and all(map(callable, value)):
+        return tuple(f"{name}_{index}" for index in range(len(value)))
+    return name if callable(value) else value
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_value, value))
+    return value() if callable(value) else value
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors among values, and the parameters and buffers of networks."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, nn.Module):
+        yield from value.state_dict(keep_vars=True).values()
+    elif isinstance(value, Mapping):
+        yield from _tensors(tuple(value.values()))
+    elif isinstance(value, tuple | list):
+        for inner in value:
+            yield from _tensors(inner)
+
+
+PARTS = [
+    pytest.param(cls, id=f"{kind.registry.kind}-{name}")
+    for kind in EXAMPLES
+    for name in kind.registry.discover()
+    if isinstance(cls := kind.registry.find(name), type) and cls.__module__.startswith("gradloom.")
+]
+
+
+def _cases(*kinds: type[Part]) -> list[Any]:
+    return [
+        pytest.param(Case(cls, example), id=f"{kind.registry.kind}-{name}-{index}")
+        for kind in kinds
+        for name, variants in EXAMPLES[kind].items()
+        if isinstance(cls := kind.registry.find(name), type)
+        for index, example in enumerate(variants)
+    ]
+
+
+CASES = _cases(*EXAMPLES)
+
+
+@pytest.mark.parametrize("cls", PARTS)
+def test_has_an_example(cls: type[Part]) -> None:
+    kind = next(kind for kind in EXAMPLES if issubclass(cls, kind))
+    assert cls.type_name in EXAMPLES[kind], (
+        f"the {kind.registry.kind} {cls.type_name!r} has no example: "
+        f"add its options, and what makes the values at its ports, to EXAMPLES in {__file__}"
+    )
+
+
+@pytest.mark.parametrize("cls", PARTS)
+def test_lives_in_the_module_that_its_type_names(cls: type[Part]) -> None:
+    assert cls.__module__.rpartition(".")[2] == cls.type_name
+
+
+@pytest.mark.parametrize("cls", PARTS)
+def test_is_documented_in_a_sentence(cls: type[Part]) -> None:
+    written = inspect.cleandoc(vars(cls)["__doc__"])
+    assert not written.startswith(f"{cls.__name__}("), "the docstring is the one that dataclass makes up"
+    assert written.partition("\n\n")[0].endswith(".")
+
+
+@pytest.mark.parametrize("cls", PARTS)
+def test_annotates_every_option(cls: type[Part]) -> None:
+    hints = get_type_hints(cls, include_extras=True)
+    for parent in cls.__mro__:
+        if issubclass(parent, Part):
+            options = {name for name, value in vars(parent).items() if _is_option(name, value)}
+            assert options <= hints.keys()
+    assert all(hints[field.name] is not Any for field in fields(cls))
+
+
+def _is_option(name: str, value: Any) -> bool:
+    return not name.startswith("_") and not callable(value) and not isinstance(value, property | classmethod)
+
+
+@pytest.mark.parametrize("cls", PARTS)
+def test_no_option_is_named_like_a_method(cls: type[Part]) -> None:
+    assert not {field.name for field in fields(cls)} & {*dir(nn.Module())}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda part: pickle.loads(pickle.dumps(part))], ids=["copy", "pickle"]
+)
+def test_survives_copying(case: Case, copied: Any) -> None:
+    part = case.part(every=3)
+    twin = copied(part)
+    assert {field.name: getattr(twin, field.name) for field in fields(part)} == {
+        field.name: getattr(part, field.name) for field in fields(part)
+    }
+    assert (twin.reads(), twin.writes(), twin.networks()) == (part.reads(), part.writes(), part.networks())
+
+
+@pytest.mark.parametrize("case", _cases(Loss))
+def test_a_copy_keeps_its_schedules(case: Case) -> None:
+    twin = copy.deepcopy(case.part(weight=Linear(from_=0, to=1, end=4)))
+    twin.advance(1, iterations_per_epoch=10)
+    assert twin.weight == 0.25
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_names_exactly_the_keys_at_its_ports(case: Case) -> None:
+    part = case.part()
+    at_ports = [
+        case.example[field] for field, port in case.cls.ports.items() if port is Port.READ and field in case.example
+    ]
+    keys = [value for given in at_ports for value in (given if isinstance(given, list) else [given]) if callable(value)]
+    assert len(part.reads()) == len(keys)
+    assert part.writes() == (("out",) if isinstance(part, Injector) else ())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_repeats_itself_under_a_seed(case: Case) -> None:
+    part, results = case.part(), []
+    for _ in range(2):
+        values = case.values()
+        torch.manual_seed(2)
+        results.append(part(**values))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_leaves_what_it_is_given_as_it_was(case: Case) -> None:
+    values, before = case.values(), case.values()
+    result = case.part()(**values)
+    for tensor in _tensors(result):
+        if tensor.requires_grad:
+            tensor.sum().backward(retain_graph=True)
+    for given, kept in zip(_tensors(values), _tensors(before), strict=True):
+        torch.testing.assert_close(given, kept, rtol=0, atol=0)
+        assert given.requires_grad == kept.requires_grad
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_has_finite_gradients(case: Case) -> None:
+    values = case.values()
+    for tensor in _tensors(case.part()(**values)):
+        if tensor.requires_grad:
+            tensor.sum().backward()
+    for tensor in _tensors(values):
+        assert tensor.grad is None or tensor.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_keeps_double_precision(case: Case) -> None:
+    for tensor in _tensors(case.part()(**case.values())):
+        assert tensor.dtype == torch.float64 or not tensor.is_floating_point()
+
+
+@pytest.mark.parametrize("case", _cases(Loss))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_loss_is_a_scalar_in_full_precision_with_detached_metrics(case: Case, dtype: torch.dtype) -> None:
+    values = case.values(torch.float32)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        result = case.part()(**values)
+    loss, metrics = result if isinstance(result, tuple) else (result, {})
+    assert loss.shape == () and loss.dtype == torch.float32 and loss.requires_grad
+    for metric in metrics.values():
+        assert metric.shape == () and metric.dtype == torch.float32 and not metric.requires_grad

@@ -1,0 +1,66 @@
+"""What options files may say of networks: bound from the constructors, refused at their lines."""
+
+import copy
+
+import pytest
+import torch
+
+from gradloom.config.binding import bind
+from gradloom.config.source import parse
+from gradloom.parts import networks
+
+OPTIONS = {
+    "dcgan_generator": ("image_size: 16\nnf: 4\nchannels: 1", (2, 100)),
+    "dcgan_discriminator": ("image_size: 16\nnf: 4\nnorm: none", (2, 3, 16, 16)),
+    "RRDBNet": ("in_nc: 3\nout_nc: 3\nnf: 4\nnb: 1\nscale: 2\ngc: 2", (2, 3, 8, 8)),
+    "discriminator_vgg_128_gn": ("in_nc: 3\nnf: 8\nimage_size: 32", (2, 3, 32, 32)),
+    "small_classifier": ("image_size: 16\nwidth: 4", (2, 3, 16, 16)),
+}
+
+
+def bound(name, text):
+    node, faults = parse(text, "x.yml")
+    return bind(networks.find(name), node, faults), [str(fault) for fault in faults]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_make_a_network_that_can_be_copied(name):
+    text, shape = OPTIONS[name]
+    arguments, faults = bound(name, text)
+    assert not faults
+    network = networks.find(name)(**arguments).eval()
+    x = torch.rand(shape)
+    torch.testing.assert_close(copy.deepcopy(network)(x), network(x))
+    again = networks.find(name)(**arguments).eval()
+    again.load_state_dict(network.state_dict())
+    torch.testing.assert_close(again(x), network(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        (
+            "dcgan_generator",
+            "nf: 4\nimage_size: 24",
+            "x.yml:2:1: image_size: an image size here is a power of two from 8 up, such as 32 or 64; 24 is not, "
+            "got int 24",
+        ),
+        (
+            "RRDBNet",
+            "{in_nc: 3, out_nc: 3, nf: 4, nb: 1, scale: 3}",
+            "x.yml:1:37: scale: expected one of 1, 2, 4, 8, got int 3",
+        ),
+        (
+            "discriminator_vgg_128_gn",
+            "{in_nc: 3, nf: 12, image_size: 32}",
+            "x.yml:1:12: nf: should be a multiple of 8, got int 12",
+        ),
+        (
+            "discriminator_vgg_128_gn",
+            "{in_nc: 3, nf: 8, image_size: 32, scale: 2}",
+            "x.yml:1:35: scale: unknown option; known: extra_conv, image_size, in_nc, nf",
+        ),
+    ],
+)
+def test_faults_say_what_to_write(name, text, fault):
+    assert bound(name, text)[1] == [fault]

@@ -1,0 +1,11 @@
+"""Train the networks of an options file: `python train.py -opt options/x.yml`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "codes"))
+
+from gradloom.cli import main  # noqa: E402, the package need not be installed
+
+if __name__ == "__main__":
+    sys.exit(main())
