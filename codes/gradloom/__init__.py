@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradloom.config.schedules import Scheduled
+    from gradloom import datasets, networks
     from gradloom.engine.trainer import Trainer
     from gradloom.engine.trainer import Trainer as ExtensibleTrainer
     from gradloom.errors import Diverged, Fault, Mark, OptionsError, RunError
-    from gradloom.parts import TRAINED, Arguments, Evaluator, Injector, Loss, Net, Read, Write, datasets, networks
+    from gradloom.parts import TRAINED, Arguments, Evaluator, Injector, Loss, Net, Read, Scheduled, Write
     from gradloom.plan.compile import load
     from gradloom.plan.plan import Plan
 
@@ -20,11 +20,10 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "gradloom.config.schedules": ("Scheduled",),
     "gradloom.engine.trainer": ("Trainer",),
     "gradloom.errors": ("Diverged", "Fault", "Mark", "OptionsError", "RunError"),
     "gradloom.parts": (
-        "TRAINED", "Arguments", "Evaluator", "Injector", "Loss", "Net", "Read", "Write", "datasets", "networks",
+        "TRAINED", "Arguments", "Evaluator", "Injector", "Loss", "Net", "Read", "Scheduled", "Write",
     ),
     "gradloom.plan.compile": ("load",),
     "gradloom.plan.plan": ("Plan",),
@@ -33,6 +32,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for, so that reading options does not import torch."""
+    if name in ("datasets", "networks"):
+        return import_module(f"gradloom.{name}")
     wanted = "Trainer" if name == "ExtensibleTrainer" else name
     for home, names in _HOMES.items():
         if wanted in names:

@@ -16,6 +16,10 @@ class Mark(NamedTuple):
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
+    def seen_from(self, other: "Mark") -> str:
+        """This place as a message about the other one names it."""
+        return f"line {self.line}" if self.file == other.file and self.line else str(self)
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -53,8 +57,15 @@ def in_order(faults: Iterable[Fault]) -> list[Fault]:
     return sorted(dict.fromkeys(faults), key=lambda fault: fault.mark)
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """Find the known word that was probably meant, whatever its case."""
+    by_lower_case = {name.lower(): name for name in sorted(known, reverse=True)}
+    close = get_close_matches(word.lower(), by_lower_case, n=1, cutoff=0.6)
+    return by_lower_case[close[0]] if close else None
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Say which known word was probably meant, or list them all when none is close."""
     known = sorted(known)
-    close = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+    close = closest(word, known)
+    return f"did you mean {close!r}?" if close else f"known: {', '.join(known) or 'none'}"

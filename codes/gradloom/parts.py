@@ -20,7 +20,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, fields
 from enum import Enum
-from typing import Annotated, Any, ClassVar, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, dataclass_transform, get_args, get_origin, get_type_hints
 
 import torch
 from annotated_types import Ge, Gt
@@ -50,7 +50,10 @@ _Argument = TypeAliasType("_Argument", "str | int | float | bool | None | list[_
 Arguments = Annotated[_Argument, Port.READ, Wants("a state key, or a list of them and of constants")]
 """A state key, or a list of what to call a network with: keys, the word 'None', constants, lists of these."""
 
-Scheduled = float | Schedule
+if TYPE_CHECKING:
+    Scheduled = float
+else:
+    Scheduled = float | Schedule
 """A number, or a schedule such as `{linear: {from: 0, to: 1, end: 1000}}`; the part sees the iteration's value."""
 
 TRAINED = "(the trained network)"
@@ -101,7 +104,7 @@ class Part(nn.Module):
         self._schedules: dict[str, Schedule] = {}
         for field in self.options():
             if isinstance(value := getattr(self, field.name), Schedule):
-                self._schedules[field.name] = value
+                self.follow(field.name, value)
         self.check()
 
     def check(self) -> None:
@@ -118,6 +121,10 @@ class Part(nn.Module):
     def active(self, iteration: int) -> bool:
         """Whether the part takes part in an iteration."""
         return self.gate.open(iteration)
+
+    def follow(self, field: str, schedule: Schedule) -> None:
+        """Let a field have the value that a schedule has in each iteration."""
+        self._schedules[field] = schedule
 
     @property
     def scheduled(self) -> bool:

@@ -31,8 +31,10 @@ class Registry(Generic[T]):
 
         A later definition replaces an earlier one of the user's own, as in a notebook; names of Gradloom's own are taken.
         """
+        if not _ours(make) and name not in self.classes and name in self._modules():
+            self._import(name)
         known = self.classes.get(name)
-        if known is not None and known.__module__.startswith("gradloom.") and known is not make:
+        if known is not None and _ours(known) and known is not make:
             raise TypeError(f"{make.__qualname__}: {name!r} is the name of Gradloom's own {self.kind}; choose another")
         self.classes[name] = make
 
@@ -68,7 +70,7 @@ class Registry(Generic[T]):
             faults.append(node.fault(f"option {key!r} is missing; {suggest('', self.discover())}"))
             return None
         if not isinstance(chosen.value, str):
-            faults.append(chosen.fault(f"expected the name of a {self.kind}, got {chosen.show()}"))
+            faults.append(chosen.fault(f"expected the name of {'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}, got {chosen.show()}"))
             return None
         found = self.find(chosen.value)
         if found is None:
@@ -91,3 +93,7 @@ class Registry(Generic[T]):
             if error.name is None or error.name.startswith("gradloom"):
                 raise
             self.unavailable[module] = error.name
+
+
+def _ours(make: Callable[..., Any]) -> bool:
+    return make.__module__.startswith("gradloom.")

@@ -4,10 +4,13 @@ Lists, mappings, unions and dataclasses are followed here, so that each fault st
 pydantic judges what is left, single values with their constraints.
 """
 
+import collections.abc
 import dataclasses
 import inspect
+import re
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -17,7 +20,8 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from gradloom.config.node import Node
 from gradloom.config.schedules import Schedule
-from gradloom.errors import Fault, suggest
+from gradloom.config.source import home_expanded, plain
+from gradloom.errors import Fault, closest, suggest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,35 +32,46 @@ class Wants:
 
 
 def bind(
-    target: Callable[..., Any], node: Node, faults: list[Fault], skip: Collection[str] = ()
-) -> dict[str, Any]:
-    """Return the keyword arguments that `node` gives `target`; append to `faults` what does not fit.
+    target: Callable[..., Any], node: Node, faults: list[Fault],
+    skip: Collection[str] = (), hidden: Collection[str] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """Return the keyword arguments that `node` gives `target`; append to `faults` what does not fit, and leave it out.
 
     A parameter named like a Python keyword, or like a method, ends in an underscore that its option does not have.
+    Options to `skip` are read by somebody else; parameters that are `hidden` are none.
     """
     if not isinstance(node.value, dict):
         faults.append(node.fault(f"expected options, got {node.show()}"))
         return {}
     parameters = {name.rstrip("_"): (name, hint, default) for name, hint, default in parameters_of(target)}
+    parameters = {option: parameter for option, parameter in parameters.items() if option not in {*skip, *hidden}}
     arguments: dict[str, Any] = {}
+    meant = set()
     for option, child in node.value.items():
         if option in skip:
             continue
         if option in parameters:
             name, annotation, _ = parameters[option]
-            arguments[name] = convert(child, annotation, faults)
-        elif _takes_any(target):
+            before = len(faults)
+            value = convert(child, annotation, faults)
+            arguments |= {name: value} if len(faults) == before else {}
+        elif _takes_any(target) and option not in hidden:
             arguments[option] = child.plain()
         else:
-            faults.append(child.fault(f"unknown option; {suggest(option, parameters.keys() - set(skip))}"))
-    for option, (name, annotation, default) in parameters.items():
-        if default is inspect.Parameter.empty and option not in node.value and option not in skip:
+            known = parameters.keys() | set(skip)
+            meant.add(closest(option, known))
+            faults.append(child.fault(f"unknown option; {suggest(option, known)}"))
+    for option, (_, annotation, default) in parameters.items():
+        if default is inspect.Parameter.empty and option not in node.value and option not in meant:
             faults.append(node.fault(f"option {option!r} is missing; it takes {describe(annotation)}"))
     return arguments
 
 
 def make(target: Callable[..., Any], node: Node, faults: list[Fault], skip: Collection[str] = ()) -> Any:
-    """Bind and call; a `ValueError` of the target's is a fault too. None when there is any fault."""
+    """Bind and call; None when there is any fault.
+
+    A `ValueError` of the target's is a fault too; one that begins with an option's name stands there.
+    """
     found: list[Fault] = []
     arguments = bind(target, node, found, skip)
     faults += found
@@ -65,7 +80,8 @@ def make(target: Callable[..., Any], node: Node, faults: list[Fault], skip: Coll
     try:
         return target(**arguments)
     except ValueError as error:
-        faults.append(node.fault(str(error)))
+        named = re.match(r"'?(\w+)", str(error))
+        faults.append((named and node.get(named[1]) or node).fault(str(error)))
         return None
 
 
@@ -74,7 +90,7 @@ def parameters_of(target: Callable[..., Any]) -> tuple[tuple[str, Any, Any], ...
     """Name, annotation and default of everything that a class or function takes by name."""
     function = getattr(target, "__init__") if isinstance(target, type) else target
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
+        hints = typing.get_type_hints(function, None, {**vars(collections.abc), **vars(typing)}, include_extras=True)
     except NameError:  # annotations that only a type checker can resolve
         hints = {}
     return tuple(
@@ -93,6 +109,8 @@ def convert(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated and get_origin(arguments[0]) in (Union, UnionType, list, tuple, dict):
         return convert(node, arguments[0], faults)
+    if origin in _LISTS:
+        return convert(node, list[arguments[0]], faults)
     if origin in (Union, UnionType):
         return _convert_union(node, annotation, faults)
     if origin in (list, tuple) and isinstance(node.value, list):
@@ -108,6 +126,9 @@ def convert(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     return _convert_leaf(node, annotation, faults)
 
 
+_LISTS = (Sequence, Collection, Iterable)
+
+
 def _derives(annotation: Any, parent: type) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, parent)
 
@@ -120,7 +141,7 @@ def _convert_union(node: Node, annotation: Any, faults: list[Fault]) -> Any:
         value = convert(node, member, found)
         if not found:
             return value
-        if _shape(member) is not None and isinstance(node.value, _shape(member) or ()):
+        if isinstance(node.value, _shape(member)):
             tried.append(found)
     if len(tried) == 1:
         faults += tried[0]
@@ -128,24 +149,21 @@ def _convert_union(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     return _refuse(node, annotation, faults)
 
 
-def _shape(annotation: Any) -> type | None:
-    """Whether an annotation wants a mapping, a list or a single value."""
+def _shape(annotation: Any) -> tuple[type, ...]:
+    """Whether an annotation wants a mapping, a list or which kind of single value."""
     if get_origin(annotation) is Annotated:
         return _shape(get_args(annotation)[0])
-    if _derives(annotation, Schedule) or get_origin(annotation) is dict:
-        return dict
-    if dataclasses.is_dataclass(annotation):
-        return dict
-    if get_origin(annotation) in (list, tuple):
-        return list
-    return annotation if annotation in (int, float, str) else None
+    if _derives(annotation, Schedule) or get_origin(annotation) is dict or dataclasses.is_dataclass(annotation):
+        return (dict,)
+    if get_origin(annotation) in (list, tuple, *_LISTS):
+        return (list,)
+    return {int: (int, float), float: (int, float), str: (str,)}.get(annotation, ())
 
 
 def _convert_items(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is tuple and Ellipsis not in arguments and len(arguments) != len(node.items):
-        faults.append(node.fault(f"expected {len(arguments)} items, got {len(node.items)}"))
-        return None
+        return _refuse(node, annotation, faults)
     kinds = arguments if origin is tuple and Ellipsis not in arguments else [arguments[0]] * len(node.items)
     return origin(convert(item, kind, faults) for item, kind in zip(node.items, kinds, strict=True))
 
@@ -176,7 +194,7 @@ def _convert_leaf(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     if annotation is Node:
         return node
     if core is Path and isinstance(value, str):
-        return Path(value).expanduser()
+        return home_expanded(value)
     if core is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, dict | list):
@@ -200,13 +218,31 @@ _CONSTRAINTS = {
 @cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
-        return TypeAdapter(annotation, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+        return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))
     except PydanticUserError:  # a type with a configuration of its own
         return TypeAdapter(annotation)
 
 
 def _refuse(node: Node, annotation: Any, faults: list[Fault]) -> None:
-    faults.append(node.fault(f"expected {describe(annotation)}, got {node.show()}"))
+    faults.append(node.fault(f"expected {describe(annotation)}, got {node.show()}{_mend(node, annotation)}"))
+
+
+def _mend(node: Node, annotation: Any) -> str:
+    """What to write instead, where quotes or brackets are all that is wrong."""
+    quoted, number = isinstance(node.value, str), isinstance(node.value, bool | int | float)
+    if number and describe(annotation) == _WORDS[str]:
+        return "; write it in quotes"
+    if quoted and not isinstance(unquoted := plain(node.value), str) and _fits(replace(node, value=unquoted), annotation):
+        return "; remove the quotes"
+    takes_list = {list, *_LISTS} & {*map(get_origin, (annotation, *get_args(annotation)))}
+    if (quoted or number) and takes_list and _fits(replace(node, value=[node]), annotation):
+        return f"; write [{node.value}]"
+    return ""
+
+
+def _fits(node: Node, annotation: Any) -> bool:
+    convert(node, annotation, found := list[Fault]())
+    return not found
 
 
 def describe(annotation: Any) -> str:
@@ -222,9 +258,9 @@ def describe(annotation: Any) -> str:
     if origin in (Union, UnionType):
         names = [describe(member) for member in arguments if member is not NoneType]
         return " or ".join(dict.fromkeys(filter(None, names)))
-    if origin in (list, tuple):
+    if origin in (list, tuple, *_LISTS):
         inner = [describe(argument) for argument in arguments if argument is not Ellipsis]
-        return f"a list, each {inner[0]}" if origin is list or Ellipsis in arguments else f"[{', '.join(inner)}]"
+        return f"a list, each item {inner[0]}" if origin is not tuple or Ellipsis in arguments else f"[{', '.join(inner)}]"
     if origin is dict or annotation is dict:
         return "a mapping"
     if _derives(annotation, Schedule):

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gradloom.config.legacy import modernize
-from gradloom.config.node import Node, join
-from gradloom.config.source import parse, read_text
+from gradloom.config.node import Node, Unreadable, join
+from gradloom.config.source import home_expanded, parse, read_text
 from gradloom.errors import Fault, Mark
 
 
@@ -22,50 +22,64 @@ class Document:
 
 
 def read(file: Path, overrides: Iterable[str] = ()) -> Document:
-    """Read an options file, what it includes, and overrides such as `train.niter=10`."""
+    """Read an options file, what it includes, and overrides such as `train.niter=10`.
+
+    There is no root where a part of the text could not be read at all, since the rest cannot be judged without it.
+    """
     document = Document(file)
-    document.text = read_text(file, document.faults) or ""
-    root = _parse(document.text, file, document.faults, ()) if document.text else None
-    if root is None:
+    text = read_text(file, document.faults)
+    if text is None:
+        return document
+    document.text = text
+    root, whole = _parse(text, file, document.faults, ())
+    if root is None or isinstance(root.value, Unreadable):
         if not document.faults:
-            document.faults.append(Fault(Mark(str(file), 0, 0), "", "the file is empty"))
+            document.faults.append(Fault(Mark(str(file), 0, 0), "", "the file is empty; write its sections, such as 'networks:'"))
         return document
     if not isinstance(root.value, dict):
         document.faults.append(root.fault(f"expected sections such as 'networks:' and 'steps:', got {root.show()}"))
         return document
     for override in overrides:
         root = _override(root, override, document.faults)
-    document.root = modernize(root, document.faults, document.notices)
+    root = modernize(root, document.faults, document.notices)
+    document.root = root if whole else None
     return document
 
 
-def _parse(text: str, file: Path, faults: list[Fault], within: tuple[Path, ...]) -> Node | None:
-    """Read a text, and beneath its own values those of the files at its `include`."""
+def _parse(text: str, file: Path, faults: list[Fault], within: tuple[Path, ...]) -> tuple[Node | None, bool]:
+    """Read a text, and beneath its own values those of the files at its `include`; say whether all were there."""
     root, found = parse(text, str(file))
     faults += found
     if root is None or "include" not in root.fields:
-        return root
+        return root, root is not None or not found
     names = root.fields["include"]
-    base = Node({}, root.mark, root.path)
+    base, whole = Node({}, root.mark, root.path), True
     for name in names.items or [names]:
-        if isinstance(name.value, str):
-            base = _merge(base, _included(name, file, faults, (*within, file.resolve())))
-        else:
-            faults.append(name.fault(f"expected the name of a file, got {name.show()}"))
-    return _merge(base, replace(root, value={key: node for key, node in root.fields.items() if key != "include"}))
+        included = _included(name, file, faults, (*within, file.resolve()))
+        base, whole = _merge(base, included or base), whole and included is not None
+    return _merge(base, replace(root, value={key: node for key, node in root.fields.items() if key != "include"})), whole
 
 
-def _included(name: Node, file: Path, faults: list[Fault], within: tuple[Path, ...]) -> Node:
-    nothing = Node({}, name.mark, "")
-    target = file.parent / Path(name.value).expanduser()
+def _included(name: Node, file: Path, faults: list[Fault], within: tuple[Path, ...]) -> Node | None:
+    """Read a file at `include`; None where that cannot be done, or only in part."""
+    if not isinstance(name.value, str):
+        faults.append(name.fault(f"expected the name of a file, got {name.show()}"))
+        return None
+    target = file.parent / home_expanded(name.value)
+    text = read_text(target, faults, name)
+    if text is None:
+        return None
     if target.resolve() in within:
-        faults.append(name.fault(f"{name.value} includes itself, by way of {' and '.join(path.name for path in within)}"))
-        return nothing
-    text = read_text(target, faults, name.mark)
-    root = _parse(text, target, faults, within) if text else None
-    if root is not None and not isinstance(root.value, dict):
-        faults.append(name.fault(f"{name.value} holds {root.show()}, not sections"))
-    return root if root and isinstance(root.value, dict) else nothing
+        way = " and ".join(path.name for path in within)
+        faults.append(name.fault(f"{name.value} includes itself, by way of {way}; remove one of them"))
+        return None
+    root, whole = _parse(text, target, faults, within)
+    if root is None:
+        return Node({}, name.mark, "") if whole else None
+    if not isinstance(root.value, dict):
+        faults.append(name.fault(f"expected sections in {name.value}, got {root.show()}"))
+        return None
+    return root if whole else None
 
 
 def _merge(base: Node, own: Node) -> Node:
@@ -91,7 +105,8 @@ def _override(root: Node, override: str, faults: list[Fault]) -> Node:
         return root
     value, found = parse(text, str(place), path, place)
     faults += found
-    return _placed(root, path.split("."), value or Node(None, place, path), faults)
+    value = value or Node(Unreadable(found[0]) if found else None, place, path)
+    return _placed(root, path.split("."), value, faults)
 
 
 def _placed(node: Node, keys: list[str], value: Node, faults: list[Fault]) -> Node:

@@ -103,7 +103,7 @@ RULES = (
     Rule("fp16", rename("precision"), only=_is("fp16")),
     Rule("grad_scaler_enabled", forget("fp16 has a scaler, fp32 and bf16 need none")),
     Rule("wandb", forget(""), only=_OFF),
-    Rule("wandb", refuse("not supported yet; metrics.jsonl and TensorBoard are written"), refuses=True),
+    Rule("wandb", refuse("not supported yet; remove it: metrics.jsonl and TensorBoard are written"), refuses=True),
     Rule("checkpointing_enabled", forget(""), only=_OFF),
     Rule("checkpointing_enabled", refuse("gradient checkpointing is not supported yet; remove it"), refuses=True),
     Rule("keep_optimizer_states_on_cpu", forget(""), only=_OFF),

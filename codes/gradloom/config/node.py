@@ -21,7 +21,8 @@ class Node:
     path: str
 
     def fault(self, message: str) -> Fault:
-        return Fault(self.mark, self.path, message)
+        """Say something of it; of what could not be read, only that."""
+        return self.value.why if isinstance(self.value, Unreadable) else Fault(self.mark, self.path, message)
 
     @property
     def fields(self) -> Mapping[str, Node]:
@@ -36,6 +37,12 @@ class Node:
     def get(self, key: str) -> Node | None:
         return self.fields.get(key)
 
+    def find(self, word: str) -> Node | None:
+        """The place of a word: here, or in a list here."""
+        if self.value == word:
+            return self
+        return next((found for item in self.items if (found := item.find(word))), None)
+
     def at(self, path: str) -> Node:
         """The same value under another dotted path, its descendants too."""
         return replace(self, path=path, value=_moved(self.value, path))
@@ -46,17 +53,30 @@ class Node:
             return {key: child.plain() for key, child in self.value.items()}
         if isinstance(self.value, list):
             return [item.plain() for item in self.value]
-        return self.value
+        return None if isinstance(self.value, Unreadable) else self.value
 
     def show(self) -> str:
         """The value as a message quotes it."""
         if isinstance(self.value, dict):
             return "a mapping"
         if isinstance(self.value, list):
-            return f"the list {self.plain()!r}"[:80]
+            return _shortened(f"the list {self.plain()!r}")
         if self.value is None:
             return "nothing"
-        return f"{type(self.value).__name__} {self.value!r}"[:80]
+        if isinstance(self.value, bool):
+            return f"bool {str(self.value).lower()}"
+        return _shortened(f"{type(self.value).__name__} {self.value!r}")
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """The value of a node that could not be read, for a reason that has been told."""
+
+    why: Fault
+
+
+def _shortened(words: str) -> str:
+    return words if len(words) <= 80 else f"{words[:77]}..."
 
 
 def _moved(value: Any, path: str) -> Any:

@@ -1,17 +1,17 @@
 """What an options file may say outside its networks, steps and datasets: typed, with defaults and reasons."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 from pydantic import AfterValidator
 
-from gradloom.config.binding import bind, convert
+from gradloom.config.binding import bind, convert, make
 from gradloom.config.document import Document
 from gradloom.config.node import Node
-from gradloom.errors import Fault
+from gradloom.errors import Fault, closest
 
 Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Gt(0)]
@@ -111,58 +111,59 @@ class Sections:
     anomaly_detection: bool = False
     plugins: list[str] = field(default_factory=list)
     pretrained: dict[str, Pretrained] = field(default_factory=dict)
+    faulty: frozenset[str] = frozenset()  # the sections with faults, which hold defaults instead
 
 
 _TREES = ("networks", "steps", "datasets")  # compiled into the plan, with the parts under `eval`
+_PARTS = ("injectors", "evaluators")
+_OPTIONAL = ("eval", "logger", "path", "gpu_ids", "plugins", "datasets")  # as good as absent where they are empty
 
 
 def sections(document: Document, faults: list[Fault]) -> Sections | None:
-    """Bind every section that needs no torch; None when there is any fault."""
+    """Bind every section that needs no torch, with defaults for what has faults; None where there is nothing to bind."""
     root, found = document.root, list[Fault]()
     if root is None:
         return None
-    path, pretrained = _pretrained(root.get("path"), found)
-    fields = dict(root.fields)
-    if path:
-        fields["path"] = path
-    if evaluation := root.get("eval"):
-        rest = {key: node for key, node in evaluation.fields.items() if key not in ("injectors", "evaluators")}
-        fields["eval"] = Node(rest if isinstance(evaluation.value, dict) else evaluation.value, evaluation.mark, "eval")
-    fields = {key: node for key, node in fields.items() if node.value is not None or key not in _OPTIONAL}
-    for tree in ("networks", "steps"):
-        if tree not in root.fields:
-            found.append(root.fault(f"section {tree!r} is missing"))
-        elif not isinstance(root.fields[tree].value, dict):
-            found.append(root.fields[tree].fault(f"expected {tree} by name, got {root.fields[tree].show()}"))
-    arguments = bind(Sections, Node(fields, root.mark, ""), found, skip={*_TREES, "pretrained"})
+    fields = {key: node for key, node in root.fields.items() if node.value is not None or key not in _OPTIONAL}
+    unknown = fields.keys() - Sections.__dataclass_fields__.keys() - {*_TREES}
+    for tree in _TREES:
+        if tree in fields and not isinstance(fields[tree].value, dict):
+            found.append(fields[tree].fault(f"expected {tree} by name, got {fields[tree].show()}"))
+        elif tree not in fields and tree != "datasets" and closest(tree, unknown) is None:
+            found.append(root.fault(f"section {tree!r} is missing; it takes {tree} by name"))
+    special = {*_TREES, "eval", "path"}
+    bound = bind(Sections, replace(root, value=fields), found, special, {"pretrained", "faulty"})
+    if "eval" in fields:
+        bound["eval"] = make(Eval, fields["eval"], found, _PARTS) or Eval()
+        parts = [fields["eval"].fields[kind] for kind in _PARTS if kind in fields["eval"].fields]
+        found += [node.fault(f"expected parts by name, got {node.show()}") for node in parts if not isinstance(node.value, dict | None)]
+    if "path" in fields:
+        rest, bound["pretrained"] = _pretrained(fields["path"], found)
+        bound["path"] = make(Paths, rest, found, _pretrain_options(fields.get("networks"))) or Paths()
     faults += found
-    return None if found else Sections(**arguments, pretrained=pretrained)
+    faulty = {fault.path.partition(".")[0].partition("[")[0] for fault in found}
+    return Sections(**{"name": "unnamed", "train": Train(niter=0), **bound, "faulty": frozenset(faulty)})
 
 
-_OPTIONAL = ("eval", "logger", "path", "gpu_ids", "plugins")
+def _pretrain_options(networks: Node | None) -> list[str]:
+    """The options of `path` that depend on the networks."""
+    return [f"pretrain_{what}_{network}" for network in (networks.fields if networks else ()) for what in ("model", "base_path")]
 
 
-def _pretrained(path: Node | None, faults: list[Fault]) -> tuple[Node | None, dict[str, Pretrained]]:
+def _pretrained(path: Node, faults: list[Fault]) -> tuple[Node, dict[str, Pretrained]]:
     """Take `pretrain_model_<network>` and `pretrain_base_path_<network>` out of the `path` section."""
-    if path is None or not isinstance(path.value, dict):
-        return path, {}
-    rest, files, prefixes = {}, {}, {}
+    rest, files, prefixes = dict(path.fields), {}, {}
     for key, node in path.fields.items():
         if key.startswith("pretrain_model_"):
-            files[key.removeprefix("pretrain_model_")] = node
+            files[key.removeprefix("pretrain_model_")] = rest.pop(key)
         elif key.startswith("pretrain_base_path_"):
-            prefixes[key.removeprefix("pretrain_base_path_")] = node
-        else:
-            rest[key] = node
+            prefixes[key.removeprefix("pretrain_base_path_")] = rest.pop(key)
     found = {}
     for network, node in files.items():
-        if node.value is None:
-            continue
         prefix = prefixes.pop(network, None)
-        found[network] = Pretrained(
-            file=convert(node, Path, faults),
-            prefix=convert(prefix, str, faults) if prefix else "",
-            node=node,
-        )
+        file = None if node.value is None else convert(node, Path, faults)
+        prefix_text = convert(prefix, str, faults) if prefix else ""
+        if file is not None and prefix_text is not None:
+            found[network] = Pretrained(file=file, prefix=prefix_text, node=node)
     faults += [node.fault(f"there is no 'pretrain_model_{network}' beside it") for network, node in prefixes.items()]
-    return Node(rest, path.mark, path.path), found
+    return replace(path, value=rest) if isinstance(path.value, dict) else path, found

@@ -7,19 +7,22 @@ YAML 1.1, and the tags `!!float`, `!!int`, `!!str`, `!!bool` and `!!null`. No ot
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from gradloom.config.node import Node, join
+from gradloom.config.node import Node, Unreadable, join
 from gradloom.errors import Fault, Mark
 
 _TAG = "tag:yaml.org,2002:"
 _MERGE, _PLAIN = _TAG + "merge", _TAG + "plain"
+_DEFAULTS = {yaml.ScalarNode: _TAG + "str", yaml.SequenceNode: _TAG + "seq", yaml.MappingNode: _TAG + "map"}
 _MOST_NODES = 100_000  # aliases may multiply a small file into more than memory holds
+_DEEPEST = 100
 _TRUTH = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
-_INTEGER = re.compile(r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+")
+_INTEGER = re.compile(r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0o[0-7][0-7_]*")
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
@@ -29,7 +32,7 @@ class _Loader(yaml.SafeLoader):
     def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> str:
         if kind is yaml.ScalarNode and implicit[0]:
             return _MERGE if value == "<<" else _PLAIN
-        return str(super().resolve(kind, value, (False, True)))
+        return _DEFAULTS[kind]
 
 
 def parse(text: str, file: str, path: str = "", place: Mark | None = None) -> tuple[Node | None, list[Fault]]:
@@ -43,25 +46,70 @@ def parse(text: str, file: str, path: str = "", place: Mark | None = None) -> tu
         raw = loader.get_single_node()
         return (_Reader(file, faults, place).node(raw, path) if raw else None), faults
     except yaml.MarkedYAMLError as error:
-        where = error.problem_mark or error.context_mark
-        mark = place or (Mark(file, where.line + 1, where.column + 1) if where else Mark(file, 0, 0))
-        return None, [Fault(mark, path, f"not YAML: {error.problem or error.context}")]
+        where, problem = _explained(error)
+        return None, [Fault(place or (_mark(file, where) if where else Mark(file, 0, 0)), path, f"not YAML: {problem}")]
     except yaml.reader.ReaderError as error:
-        mark = place or Mark(file, text.count("\n", 0, error.position) + 1, 1)
-        return None, [Fault(mark, path, f"not YAML: the character #x{error.character:04x} is not allowed")]
+        before = text[: error.position]
+        mark = place or Mark(file, before.count("\n") + 1, error.position - before.rfind("\n"))
+        return None, [Fault(mark, path, f"not YAML: the character #x{error.character:04x} is not allowed; remove it")]
     except RecursionError:
-        return None, [Fault(place or Mark(file, 0, 0), path, "nested too deeply; is there an anchor within itself?")]
+        return None, [Fault(place or Mark(file, 0, 0), path, f"nested too deeply; {_DEEPEST} levels are allowed")]
+    except _TooMany as error:
+        return None, [error.fault]
 
 
-def read_text(file: Path, faults: list[Fault], mark: Mark | None = None) -> str | None:
-    """Read a file, or append why that cannot be done."""
+def _explained(error: yaml.MarkedYAMLError) -> tuple[yaml.Mark | None, str]:
+    """Where PyYAML stopped, what it found, and what to do."""
+    problem, context = error.problem or "", error.context or ""
+    where, began = error.problem_mark or error.context_mark, error.context_mark
+    if "stream" in problem:  # the end of the file tells nothing, what was left open does
+        where = began or where
+    elif "flow" in context and where and began and began.line < where.line:
+        problem += f" {context} that began in line {began.line + 1}"
+    mend = next((mend for words, mend in _MENDS.items() if words in f"{problem} {context}"), "")
+    return where, "; ".join(filter(None, [problem or context, mend]))
+
+
+_MENDS = {
+    "'\\t' that cannot start": "indent by spaces, not tabs",
+    "cannot start any token": "quote a text that begins with it",
+    "mapping values are not allowed": "indent it like its neighbours, or quote a text that holds ': '",
+    "expected <block end>": "indent it like its neighbours, and quote what goes on after a quoted text",
+    "quoted scalar": "close the quote; in single quotes, a backslash is only a backslash",
+    "flow": "close the bracket, or quote a text that begins with one",
+    "another document": "a file is one document; remove '---'",
+    "undefined alias": "write its anchor, '&' and the name, at a value before it",
+}
+
+
+def read_text(file: Path, faults: list[Fault], named: Node | None = None) -> str | None:
+    """Read a file, or append why that cannot be done; `named` is the node that names it, if any."""
+    say = named.fault if named else partial(Fault, Mark(str(file), 0, 0), "")
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        faults.append(Fault(mark or Mark(str(file), 0, 0), "", f"not text in UTF-8: {error.reason} at byte {error.start}"))
-    except OSError as error:
-        faults.append(Fault(mark or Mark(str(file), 0, 0), "", f"cannot read {file}: {error.strerror}"))
+        faults.append(say(f"{file} is not text in UTF-8: {error.reason} at byte {error.start}"))
+    except (OSError, ValueError) as error:  # a ValueError is a name that no file can have
+        why = error.strerror if isinstance(error, OSError) else error
+        hint = "; its path starts from the folder of the file that names it" if named else ""
+        faults.append(say(f"cannot read {file}: {why}{hint}"))
     return None
+
+
+def home_expanded(name: str) -> Path:
+    """A path, with `~` for the user's home; left as it is where nobody's home is known."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+class _TooMany(Exception):
+    """More values than any honest file has."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 class _Reader:
@@ -73,28 +121,31 @@ class _Reader:
         self.open: set[int] = set()
 
     def mark(self, raw: yaml.Node) -> Mark:
-        return self.place or Mark(self.file, raw.start_mark.line + 1, raw.start_mark.column + 1)
+        return self.place or _mark(self.file, raw.start_mark)
+
+    def refuse(self, raw: yaml.Node, path: str, message: str) -> Unreadable:
+        fault = Fault(self.mark(raw), path, message)
+        self.faults.append(fault)
+        return Unreadable(fault)
 
     def node(self, raw: yaml.Node, path: str) -> Node:
-        mark = self.mark(raw)
         self.count += 1
-        if self.count == _MOST_NODES:
-            self.faults.append(Fault(mark, path, f"more than {_MOST_NODES:,} values; do aliases multiply them?"))
-        if self.count >= _MOST_NODES:
-            return Node(None, mark, path)
+        if self.count > _MOST_NODES:
+            raise _TooMany(Fault(self.mark(raw), path, f"more than {_MOST_NODES:,} values; do aliases multiply them?"))
         if id(raw) in self.open:
-            self.faults.append(Fault(mark, path, "an anchor stands within itself"))
-            return Node(None, mark, path)
+            return Node(self.refuse(raw, path, "an anchor stands within itself; write the value out"), self.mark(raw), path)
         self.open.add(id(raw))
         value = self.value(raw, path)
         self.open.remove(id(raw))
-        return Node(value, mark, path)
+        return Node(value, self.mark(raw), path)
 
     def value(self, raw: yaml.Node, path: str) -> Any:
         if isinstance(raw, yaml.ScalarNode):
             return self.scalar(raw, path)
         if raw.tag not in (_TAG + "map", _TAG + "seq"):
-            self.faults.append(Fault(self.mark(raw), path, f"the tag {_short(raw.tag)} is not allowed; write plain values"))
+            return self.refuse(raw, path, f"the tag {_short(raw.tag)} is not allowed; write plain values")
+        if len(self.open) > _DEEPEST:
+            return self.refuse(raw, path, f"nested too deeply; {_DEEPEST} levels are allowed")
         if isinstance(raw, yaml.SequenceNode):
             return [self.node(item, f"{path}[{i}]") for i, item in enumerate(raw.value)]
         return self.mapping(raw, path)
@@ -105,7 +156,7 @@ class _Reader:
         merged: dict[str, Node] = {}
         for key, value in raw.value:
             if not isinstance(key, yaml.ScalarNode):
-                self.faults.append(Fault(self.mark(key), path, "a key must be a word"))
+                self.faults.append(Fault(self.mark(key), path, "a key is a word, not a list or mapping; quote what begins with [ or {"))
             elif key.tag == _MERGE:
                 for fields in self.merged(value, path):
                     merged = fields | merged
@@ -125,23 +176,22 @@ class _Reader:
             node = self.node(item, path)
             if isinstance(node.value, dict):
                 yield node.value
-            else:
-                self.faults.append(Fault(self.mark(raw), path, f"<< takes a mapping or a list of them, got {node.show()}"))
+            elif not isinstance(node.value, Unreadable):
+                self.refuse(item, path, f"<< takes a mapping or a list of them, such as *anchor, got {node.show()}")
 
     def scalar(self, raw: yaml.ScalarNode, path: str) -> Any:
         kind = raw.tag.removeprefix(_TAG)
         if kind not in _SCALARS:
-            self.faults.append(Fault(self.mark(raw), path, f"the tag {_short(raw.tag)} is not allowed; write a plain value"))
-            return None
+            return self.refuse(raw, path, f"the tag {_short(raw.tag)} is not allowed; write a plain value")
         try:
             return _SCALARS[kind](raw.value)
         except (ValueError, KeyError):
-            name = "number that fits" if kind == "plain" else kind
-            self.faults.append(Fault(self.mark(raw), path, f"{raw.value[:40]!r} is not a {name}"))
-            return None
+            if kind == "plain":
+                return self.refuse(raw, path, f"{raw.value[:40]}... has too many digits for a number; quote a text")
+            return self.refuse(raw, path, f"{raw.value[:40]!r} does not fit the tag {_short(raw.tag)}; remove one of them")
 
 
-def _plain(text: str) -> Any:
+def plain(text: str) -> Any:
     """What a scalar without quotes or tag means."""
     if text in ("", "~", "null", "Null", "NULL"):
         return None
@@ -162,7 +212,7 @@ def _float(text: str) -> float:
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
-    "plain": _plain,
+    "plain": plain,
     "str": str,
     "merge": str,
     "int": _integer,
@@ -170,6 +220,10 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
     "bool": lambda text: _TRUTH[text.lower()],
     "null": lambda text: None,
 }
+
+
+def _mark(file: str, place: yaml.Mark) -> Mark:
+    return Mark(file, place.line + 1, place.column + 1)
 
 
 def _short(tag: str) -> str:

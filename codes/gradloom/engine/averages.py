@@ -15,7 +15,7 @@ class Average:
 
     def __init__(self, network: nn.Module, rate: float) -> None:
         self.network = deepcopy(network).eval().requires_grad_(False)
-        self._mean = get_ema_multi_avg_fn(rate)
+        self._mean = get_ema_multi_avg_fn(rate)  # type: ignore[no-untyped-call]
         self._floats: dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]] = {}
         self._others: list[tuple[Tensor, Tensor]] = []
         self._source = network

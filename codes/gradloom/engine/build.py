@@ -2,13 +2,15 @@
 
 import inspect
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import nn, optim
 from torch.optim import Optimizer
 
 from gradloom.config.schedules import Schedule
+from gradloom.engine.adam import LeanAdam, LeanAdamW
 from gradloom.engine.averages import Average
 from gradloom.engine.calls import Bound
 from gradloom.engine.data import iterations_in_epoch
@@ -55,31 +57,40 @@ def optimizers(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Optimize
 
 
 def _optimizer(step: Step, built: Mapping[str, nn.Module]) -> Optimizer:
-    """Build an optimizer over two groups: weights, and what weight decay would harm (norms, biases, embeddings)."""
+    """Build an optimizer over one group, or over two where weight decay or clipping tells weights from other parameters."""
     planned = step.optimizer
     if planned is None:
         raise TypeError(f"{step.name} has no optimizer")
-    weights, others = _groups(built[name] for name in step.trains)
-    initial = 0.0 if isinstance(planned.lr, Schedule) else planned.lr
-    arguments: dict[str, Any] = {**planned.recipe.arguments, "lr": initial, **_fused(planned.recipe.make, [*weights, *others])}
+    weights, others = split_parameters(built[name] for name in step.trains)
     groups: list[dict[str, Any]] = [{"params": weights}, {"params": others}]
+    if planned.weight_decay:
+        groups = [{"params": weights, "weight_decay": planned.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    elif not step.clip_grad_eps:
+        groups = [{"params": [p for name in step.trains for p in built[name].parameters() if p.requires_grad]}]
+    arguments: dict[str, Any] = {**planned.recipe.arguments}
+    arguments["lr"] = 0.0 if isinstance(planned.lr, Schedule) else planned.lr
     if planned.weight_decay is not None:
-        groups = [{**group, "weight_decay": decay} for group, decay in zip(groups, (planned.weight_decay, 0.0), strict=True)]
+        arguments["weight_decay"] = planned.weight_decay
+    device = next((p.device.type for group in groups for p in group["params"]), "cpu")
     try:
-        optimizer: Optimizer = planned.recipe.make([group for group in groups if group["params"]], **arguments)
+        optimizer: Optimizer = _fastest(planned.recipe.make, device, arguments)(
+            [group for group in groups if group["params"]], **arguments
+        )
     except (TypeError, ValueError) as error:
         raise RunError(planned.recipe.node.fault(f"the optimizer cannot be built: {error}")) from error
     return optimizer
 
 
-def _fused(make: Any, parameters: list[nn.Parameter]) -> dict[str, bool]:
-    """Ask for the fused update on GPUs, where the optimizer and the dtypes have one."""
-    knows = "fused" in inspect.signature(make).parameters
-    fits = all(p.is_floating_point() and p.device.type == "cuda" for p in parameters)
-    return {"fused": True} if knows and fits else {}
+def _fastest(make: Any, device: str, arguments: dict[str, Any]) -> Any:
+    """Choose the quickest form of an optimizer: torch's fused one on a GPU, and a lean Adam on the CPU."""
+    if {"foreach", "fused"} & arguments.keys():
+        return make
+    if device == "cuda" and "fused" in inspect.signature(make).parameters:
+        return partial(make, fused=True)
+    return {optim.Adam: LeanAdam, optim.AdamW: LeanAdamW}.get(make, make) if device == "cpu" else make
 
 
-def _groups(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split_parameters(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Split parameters, each once, into weights and those that belong to norms or embeddings or are biases."""
     weights: dict[nn.Parameter, None] = {}
     others: dict[nn.Parameter, None] = {}

@@ -22,7 +22,9 @@ class Bound:
         self._networks = {
             field: _find(networks, options[field]) for field, port in call.part.ports.items() if port is Port.NET
         }
-        self._reads = tuple((field, options[field]) for field, port in call.part.ports.items() if port is Port.READ)
+        reads = [(field, options[field]) for field, port in call.part.ports.items() if port is Port.READ]
+        self._reads = tuple((field, names) for field, names in reads if isinstance(names, str | list | tuple))
+        self._constants = tuple(field for field, names in reads if not isinstance(names, str | list | tuple))
         self._single = sum(port is Port.WRITE for port in call.part.ports.values()) == 1 and any(
             isinstance(options[field], str) for field, port in call.part.ports.items() if port is Port.WRITE
         )
@@ -32,6 +34,8 @@ class Bound:
         values = dict(self._networks)
         for field, names in self._reads:
             values[field] = state[names] if type(names) is str and names != "None" else _find(state, names)
+        for field in self._constants:  # read each time, since a schedule may change them
+            values[field] = getattr(self.part, field)
         if self._blind and torch.is_grad_enabled():
             with torch.no_grad():
                 return self.part(**values)

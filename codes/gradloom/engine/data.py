@@ -116,6 +116,7 @@ def training_batches(plan: Plan, first: int, device: torch.device) -> tuple[Data
         batch_sampler=order,
         num_workers=training.workers,
         pin_memory=training.pin_memory and device.type == "cuda",
+        generator=_aside(),
     )
     return loader, per_epoch
 
@@ -125,4 +126,9 @@ def measuring_batches(dataset: Dataset[Any], batch_size: int, samples: int | Non
     length = len(dataset)  # type: ignore[arg-type]
     places = [divmod(number, length) for number in range(samples or length)]
     batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
-    yield from DataLoader(Seeded(dataset, seed), batch_sampler=batches)
+    yield from DataLoader(Seeded(dataset, seed), batch_sampler=batches, generator=_aside())
+
+
+def _aside() -> torch.Generator:
+    """Random numbers for a loader to seed its workers with, which `Seeded` overrides, so that it takes none of the run's."""
+    return torch.Generator()

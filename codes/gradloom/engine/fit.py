@@ -99,7 +99,7 @@ def _iterate(run: Run, hooks: Sequence[Hook], batches: torch.utils.data.DataLoad
         for batch in batches:
             fetched = time.perf_counter()
             keep = frozenset().union(*(hook.keeps(trainer.iteration) for hook in hooks))
-            metrics = trainer.train_step(batch, keep)  # type: ignore[arg-type]
+            metrics = trainer.train_step(batch, keep)
             run.waited += fetched - began
             run.seconds += time.perf_counter() - began
             for hook in hooks:

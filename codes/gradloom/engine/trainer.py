@@ -129,7 +129,9 @@ class Trainer:
             self.precision.unscale(optimizer, step.name)
             _clip(optimizer, step.clip_grad_norm, step.clip_grad_eps)
         self.precision.update(optimizer, step.name)
-        optimizer.zero_grad(set_to_none=True)
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
         for name in routine.trains:
             if name in self.averages:
                 self.averages[name].update()

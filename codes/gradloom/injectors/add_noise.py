@@ -1,6 +1,6 @@
 """A noisy copy."""
 
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,5 +22,5 @@ class AddNoise(Injector, type="add_noise"):
 
     def forward(self, in_: Tensor, scale: Any) -> Tensor:
         noise = torch.randn_like(in_) if self.mode == "normal" else torch.rand_like(in_)
-        factor = scale if isinstance(self.scale, str) else cast("float", self.scale)  # the iteration's, of a schedule
-        return in_ + (noise * factor).to(in_.dtype)
+        noisy: Tensor = in_ + (noise * scale).to(in_.dtype)
+        return noisy

@@ -4,7 +4,7 @@ Scores are logits of any shape, such as (B, 1), or one for each patch, (B, 1, H,
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +76,7 @@ def inputs(names: Any, values: Any, noise: Scheduled | None) -> tuple[Any, ...]:
     arguments = tuple(values) if isinstance(names, list | tuple) else (values,)
     if not noise:
         return arguments
-    amount = cast("float", noise)
-    return on_tensors(lambda value: value + torch.rand_like(value) * amount, arguments)
+    return on_tensors(lambda value: value + torch.rand_like(value) * noise, arguments)
 
 
 def on_tensors(change: Callable[[Tensor], Tensor], values: Iterable[Any]) -> tuple[Any, ...]:

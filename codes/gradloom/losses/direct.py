@@ -1,7 +1,7 @@
 """What an earlier part already made a loss of."""
 
 from dataclasses import field
-from typing import Annotated, cast
+from typing import Annotated
 
 from annotated_types import Ge
 from torch import Tensor
@@ -20,10 +20,10 @@ class Direct(Loss, type="direct"):
     _annealing: Scheduled = field(default=1.0, init=False)
 
     def __post_init__(self) -> None:
-        if self.annealing_termination_step:
-            self._annealing = Linear(from_=0, to=1, end=self.annealing_termination_step)
         super().__post_init__()
+        if self.annealing_termination_step:
+            self.follow("_annealing", Linear(from_=0, to=1, end=self.annealing_termination_step))
 
     def forward(self, key: Tensor) -> Scalar:
-        mean = widen(key).mean() * cast("float", self._annealing)
+        mean = widen(key).mean() * self._annealing
         return -mean if self.inverted else mean

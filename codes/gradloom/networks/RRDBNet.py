@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, pixel_unshuffle
 
-from gradloom.networks.first_weights import draw_small_weights
+from gradloom.networks.first_weights import draw_small_weights, scale_weights
 from gradloom.networks.sizes import Positive
 from gradloom.parts import networks
 
@@ -56,7 +56,8 @@ class RRDBNet(nn.Module):
             self.add_module(name, nn.Conv2d(nf, nf, 3, padding=1))
         self.conv_hr = nn.Conv2d(nf, nf, 3, padding=1)
         self.conv_last = nn.Conv2d(nf, out_nc, 3, padding=1)
-        draw_small_weights(module for module in self.modules() if isinstance(module, nn.Conv2d))
+        if additive_mode != "not":
+            scale_weights(self.conv_last, 0.1)  # so that training starts near the enlarged input
 
     def forward(self, x: Tensor) -> Tensor:
         """Images to larger ones."""
@@ -97,6 +98,8 @@ class DenseBlock(nn.Module):
         for i in range(4):
             self.add_module(f"conv{i + 1}", nn.Conv2d(nf + i * gc, gc, 3, padding=1))
         self.conv5 = nn.Conv2d(nf + 4 * gc, nf, 3, padding=1)
+        for layer in self.children():
+            draw_small_weights(layer)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features to features of the same shape."""

@@ -11,7 +11,7 @@ from gradloom import parts
 from gradloom.config.binding import bind, make
 from gradloom.config.document import Document, read
 from gradloom.config.node import Node, join
-from gradloom.config.sections import Sections, Train, sections
+from gradloom.config.sections import Sections, sections
 from gradloom.errors import Fault, OptionsError, in_order, suggest
 from gradloom.gates import Gate
 from gradloom.parts import TRAINED, Evaluator, Injector, Loss, Part, Port, keys_in
@@ -41,24 +41,20 @@ def compile(document: Document) -> Plan:
     """
     faults = list(document.faults)
     bound = sections(document, faults)
-    if document.root is None:
+    if document.root is None or bound is None:
         raise OptionsError(faults)
     bring_in(document.root.get("plugins"), faults)
-    compiler = _Compiler(document, document.root, bound or _STAND_IN, faults)
+    compiler = _Compiler(document, document.root, bound, faults)
     plan = compiler.plan()
     if compiler.faults or plan is None:
         raise OptionsError(compiler.faults)
     return plan
 
 
-_STAND_IN = Sections(name="unnamed", train=Train(niter=0))  # where the sections have faults, the rest is still checked
-
-
 @dataclass(frozen=True, kw_only=True)
 class _NetworkOptions:
     """What a file may say of a network, beside the network's own options."""
 
-    which_model: str
     type: Literal["generator", "discriminator"] | None = None  # its role, which the listing names
     trainable: bool = True
     after: Annotated[int, Ge(0)] = 0
@@ -70,7 +66,6 @@ class _NetworkOptions:
 class _DatasetOptions:
     """What a file may say of a dataset, beside the dataset's own options."""
 
-    mode: str
     name: str = ""
     batch_size: Annotated[int, Gt(0)] = 1
     n_workers: Annotated[int, Ge(0)] = 0
@@ -82,7 +77,7 @@ class _StepOptions:
     """What a file may say of a step."""
 
     training: str | list[str]
-    optimizer: str = "adamw"
+    optimizer: Any = "adamw"  # judged with its `optimizer_params`
     optimizer_params: dict[str, Any] | None = None
     optimizer_of: str | None = None
     injectors: dict[str, Any] | None = None
@@ -94,13 +89,30 @@ class _StepOptions:
     clip_grad_eps: Annotated[float, Ge(0)] | None = None
 
 
+class _Assumed:
+    """The keys that parts with faults seem to write: all there are, where that cannot be seen."""
+
+    def __init__(self) -> None:
+        self.keys, self.all = set[str](), False
+
+    def __contains__(self, key: object) -> bool:
+        return self.all or key in self.keys
+
+    def add(self, part: Node) -> None:
+        """Note what a part with faults seems to write."""
+        outputs = [child for option, child in part.fields.items() if option.startswith("out")]
+        names = {key for child in outputs for key in keys_in(child.plain())}
+        self.keys |= names
+        self.all |= not names
+
+
 class _Compiler:
     """One compilation: what is known so far, and what is wrong with it."""
 
     def __init__(self, document: Document, root: Node, bound: Sections, faults: list[Fault]) -> None:
         self.document, self.root, self.sections = document, root, bound
         self.faults, self.notices = faults, list(document.notices)
-        self.assumed: set[str] = set()  # keys that parts with faults seem to write
+        self.assumed = _Assumed()
         self.broken: set[str] = set()  # paths of the steps that have such parts
 
     def plan(self) -> Plan | None:
@@ -113,9 +125,10 @@ class _Compiler:
         injectors = self.calls(Injector, self.root.get("eval"), "injectors", ())
         evaluators = self.calls(Evaluator, self.root.get("eval"), "evaluators", ())
         scheme_node = train_node.get("default_lr_scheme") if (train_node := self.root.get("train")) else None
-        scheme = bind_lr_scheme(scheme_node, self.sections.train, self.faults)
+        scheme = None if "train" in self.sections.faulty else bind_lr_scheme(scheme_node, self.sections.train, self.faults)
         faults, writers = check(steps, train.keys if train else None, self.assumed)
         self.faults += faults
+        self.broken |= {step.node.path for step in steps if any(fault.path.startswith(f"{step.node.path}.") for fault in faults)}
         measures = self.measures(evaluators, injectors, steps, datasets.get("val"))
         self.check_training(steps, writers)
         self.check_visuals(writers)
@@ -143,18 +156,21 @@ class _Compiler:
             self.faults.append(node.fault(f"expected options such as 'which_model', got {node.show()}"))
             return None
         options = make(_NetworkOptions, _part_of(node, known), self.faults)
-        cls = parts.networks.choose(node, "which_model", self.faults) if options else None
-        if options is None or cls is None:
-            return None
+        cls = parts.networks.choose(node, "which_model", self.faults)
         kwargs = node.get("kwargs") or Node({}, node.mark, node.path)
-        flat = {key: child for key, child in node.fields.items() if key not in known}
-        self.faults += [flat[key].fault("written twice, here and in kwargs; keep one") for key in flat.keys() & kwargs.fields.keys()]
-        recipe = self.recipe(cls, Node({**kwargs.fields, **flat}, node.mark, node.path))
-        if recipe is None:
+        flat = {key: child for key, child in node.fields.items() if key not in {*known, "which_model"}}
+        for key in flat.keys() & kwargs.fields.keys():
+            where = kwargs.fields[key].mark.seen_from(flat[key].mark)
+            self.faults.append(flat[key].fault(f"written in kwargs too, {where}; keep one"))
+        recipe = None
+        if cls and isinstance(kwargs.value, dict):
+            own = replace(node, value={**kwargs.fields, **flat})
+            recipe = self.recipe(cls, own, {*known, "which_model"} - kwargs.fields.keys())
+        if options is None or recipe is None:
             return None
         return Network(
             name=name,
-            which_model=options.which_model,
+            which_model=node.fields["which_model"].value,
             recipe=recipe,
             trainable=options.trainable,
             ema=options.ema and self.sections.train.ema_enabled,
@@ -170,13 +186,13 @@ class _Compiler:
             return None
         known = set(_DatasetOptions.__dataclass_fields__)
         options = make(_DatasetOptions, _part_of(node, known), self.faults)
-        cls = parts.datasets.choose(node, "mode", self.faults) if options else None
-        recipe = self.recipe(cls, Node({k: v for k, v in node.fields.items() if k not in known}, node.mark, node.path)) if cls else None
+        cls = parts.datasets.choose(node, "mode", self.faults)
+        recipe = self.recipe(cls, node, {*known, "mode"}) if cls else None
         if options is None or recipe is None:
             return None
         return Dataset(
             phase=phase,
-            mode=options.mode,
+            mode=node.fields["mode"].value,
             recipe=recipe,
             keys=_keys(recipe),
             batch_size=options.batch_size,
@@ -184,9 +200,9 @@ class _Compiler:
             pin_memory=options.pin_memory,
         )
 
-    def recipe(self, cls: Any, node: Node) -> Recipe | None:
+    def recipe(self, cls: Any, node: Node, skip: set[str]) -> Recipe | None:
         found: list[Fault] = []
-        arguments = bind(cls, node, found)
+        arguments = bind(cls, node, found, skip)
         self.faults += found
         return None if found else Recipe(cls, arguments, node)
 
@@ -195,13 +211,15 @@ class _Compiler:
         fields = node.fields
         trains = _names(fields.get("training"))
         for network in trains:
-            self.check_trained(network, fields["training"])
+            self.check_trained(network, fields["training"].find(network) or fields["training"])
         optimizer = None
         if "optimizer_params" in fields:
             optimizer = bind_optimizer(fields.get("optimizer"), fields["optimizer_params"], self.faults)
         if options is None:
             options = _StepOptions(training=[])
-        self.check_updater(node, options)
+            self.broken.add(node.path)
+            self.assumed.all |= not _children(node, "injectors")
+        self.check_updater(node)
         gate = Gate(options.after, options.before, options.every)
         return Step(
             name=name,
@@ -220,15 +238,19 @@ class _Compiler:
         if name.endswith(".ema"):
             self.faults.append(node.fault(f"{name!r} is an average, which follows training; it cannot be trained itself"))
         elif name not in self.networks:
-            self.faults.append(node.fault(f"no network is called {name!r}; {suggest(name, self.networks)}"))
+            self.unknown_network(name, node, self.networks, self.faults)
         elif (network := self.networks[name]) and not network.trainable:
             self.faults.append(node.fault(f"{name!r} has 'trainable: false'; train it or leave it out here"))
 
-    def check_updater(self, node: Node, options: _StepOptions) -> None:
+    def unknown_network(self, name: str, node: Node, known: Iterable[str], faults: list[Fault]) -> None:
+        """Say that there is no such network, unless it is the whole section that is wrong."""
+        if _children(self.root, "networks"):
+            faults.append(node.fault(f"no network is called {name!r}; {suggest(name, known)}"))
+
+    def check_updater(self, node: Node) -> None:
         """A step with losses has an optimizer of its own, or another step's, and not both."""
-        other = options.optimizer_of
-        if other is not None:
-            place = node.fields["optimizer_of"]
+        place = node.get("optimizer_of")
+        if place is not None and isinstance(other := place.value, str):
             if "optimizer_params" in node.fields:
                 self.faults.append(place.fault("it has 'optimizer_params' too; keep one of them"))
             if other not in self.step_nodes:
@@ -236,8 +258,8 @@ class _Compiler:
             elif "optimizer_params" not in self.step_nodes[other].fields:
                 self.faults.append(place.fault(f"{other!r} has no optimizer of its own; name a step with 'optimizer_params'"))
             elif not {*_names(node.get("training"))} <= {*_names(self.step_nodes[other].get("training"))}:
-                self.faults.append(place.fault(f"the optimizer of {other!r} is over the networks that {other!r} trains, which are others"))
-        elif node.get("losses") and node.fields["losses"].fields and "optimizer_params" not in node.fields:
+                self.faults.append(place.fault(f"{other!r} does not train the same networks; name a step that does"))
+        elif _children(node, "losses") and "optimizer_params" not in node.fields and node.path not in self.broken:
             self.faults.append(
                 node.fault("it has losses but no optimizer, so it would train nothing; add optimizer_params: {lr: ...}")
             )
@@ -255,11 +277,13 @@ class _Compiler:
                 self.name_trained(part, child, list(trains), found)
                 call: Call[P] = Call(part, child)
                 for network in call.networks:
-                    self.check_called(network, child, found)
+                    if network in self.networks or network not in {*trains, TRAINED}:  # otherwise that has been said
+                        self.check_called(network, call, found)
                 calls.append(call)
             if found:
                 self.broken.add(node.path if node else "")
-                self.assumed |= {key for option, value in child.fields.items() if option.startswith("out") for key in keys_in(value.plain())}
+            if part is None and kind is Injector:
+                self.assumed.add(child)
             self.faults += found
         return tuple(calls)
 
@@ -269,17 +293,17 @@ class _Compiler:
             if port is Port.NET and getattr(part, option) == TRAINED:
                 if len(trains) == 1:
                     setattr(part, option, trains[0])
-                else:
-                    names = ", ".join(trains) or "no network"
+                elif trains:
+                    names = ", ".join(trains)
                     faults.append(node.fault(f"option {option.rstrip('_')!r} is needed here, since the step trains {names}"))
 
-    def check_called(self, name: str, node: Node, faults: list[Fault]) -> None:
+    def check_called(self, name: str, call: Call[Any], faults: list[Fault]) -> None:
         base, dot, suffix = name.partition(".")
         if base not in self.networks or dot and suffix != "ema":
             known = [*self.networks, *(f"{network}.ema" for network in self.networks)] if dot else self.networks
-            faults.append(node.fault(f"no network is called {name!r}; {suggest(name, known)}"))
+            self.unknown_network(name, call.place(name), known, faults)
         elif dot and (network := self.networks[base]) and not (network.ema and network.trainable):
-            faults.append(node.fault(f"{base!r} has no average; set 'ema: true' on it, and 'train.ema_enabled: true'"))
+            faults.append(call.fault(f"{base!r} has no average; set 'ema: true' on it, and 'train.ema_enabled: true'", name))
 
     def measures(
         self, evaluators: tuple[Call[Evaluator], ...], own: tuple[Call[Injector], ...],
@@ -292,12 +316,13 @@ class _Compiler:
             if "val" not in dict(_children(self.root, "datasets")):
                 self.faults.append(evaluators[0].fault("evaluators measure the dataset 'val', which is missing; add datasets.val"))
             return []
+        self.writers = {key: call for step in steps for call in step.injectors for key in call.writes}
         overridden = {key for call in own for key in call.writes}
         ours = [call for step in steps for call in step.injectors if not overridden & {*call.writes}]
         pool = [call for call in (*ours, *own) if not call.part.train_]
         for call in evaluators:
             if call.part.for_ is not None:
-                self.check_called(call.part.for_, call.node, self.faults)
+                self.check_called(call.part.for_, call, self.faults)
         groups: dict[tuple[str | None, int | None], list[Call[Evaluator]]] = {}
         for call in evaluators:
             groups.setdefault((call.part.for_, call.part.samples), []).append(call)
@@ -308,6 +333,7 @@ class _Compiler:
         stands_in: str | None, samples: int | None,
     ) -> Measure:  # fmt: skip
         injectors = tuple(needed(pool, [key for call in calls for key in call.reads]))
+        known = {*(val.keys or ()), *(key for call in pool for key in call.writes)}
         written = dict.fromkeys(val.keys or ())
         inputs: dict[str, None] = {}
         for call in (*injectors, *calls):
@@ -317,7 +343,7 @@ class _Compiler:
                 elif val.keys is None:
                     inputs[key] = None
                 elif key not in self.assumed:
-                    self.faults.append(unwritten(call, key, written, {}))
+                    self.faults.append(unwritten(call, key, known, self.writers))
             written |= dict.fromkeys(call.writes)
         return Measure(calls, injectors, tuple(inputs), stands_in, samples)
 
@@ -326,33 +352,32 @@ class _Compiler:
         trainers: dict[str, list[Step]] = {name: [] for name in self.networks}
         for step in steps:
             within = reached(step, writers)
-            for name in step.trains:
+            for name in trainers.keys() & {*step.trains}:
                 trainers[name].append(step)
                 if step.losses and name not in within and step.node.path not in self.broken:
                     self.faults.append(
-                        step.node.fault(f"none of its losses depends on {name!r} within the step, so it would not learn")
+                        step.node.fault(f"none of its losses depends on {name!r} within the step, so it would not learn; call it with gradients here")
                     )
             if not step.losses and step.node.path not in self.broken:
                 self.notices.append(step.node.fault("it has no losses, so it trains nothing"))
-        called = {name for step in steps for call in (*step.injectors, *step.losses) for name in call.networks}
         for name, network in self.networks.items():
             node = self.root.fields["networks"].fields[name]
             if len(trainers[name]) > 1 and not any(step.optimizer_of for step in trainers[name]):
                 names = " and ".join(step.name for step in trainers[name])
                 self.notices.append(node.fault(f"trained by {names}, each with an optimizer of its own"))
-            if not trainers[name] and network and network.trainable and name in called:
+            if not trainers[name] and network and network.trainable:
                 self.notices.append(node.fault("no step trains it; write 'trainable: false' if that is meant"))
 
     def check_visuals(self, writers: Any) -> None:
         logger = self.root.get("logger")
         for node in (logger.fields["visuals"].items if logger and "visuals" in logger.fields else ()):
-            if node.value not in writers and node.value not in self.assumed:
-                self.faults.append(node.fault(f"nothing writes {node.value!r}; {suggest(str(node.value), writers)}"))
+            if isinstance(node.value, str) and node.value not in writers and node.value not in self.assumed:
+                self.faults.append(node.fault(f"nothing writes {node.value!r}; {suggest(node.value, writers)}"))
 
     def check_pretrained(self) -> None:
         for name, pretrained in self.sections.pretrained.items():
             if name not in self.networks:
-                self.faults.append(pretrained.node.fault(f"no network is called {name!r}; {suggest(name, self.networks)}"))
+                self.unknown_network(name, pretrained.node, self.networks, self.faults)
 
 
 def _keys(recipe: Recipe) -> tuple[str, ...] | None:
@@ -374,7 +399,10 @@ def _shallow(node: Node) -> Node:
     inner = ("injectors", "losses", "optimizer_params")
     return replace(
         node,
-        value={key: replace(child, value={}) if key in inner and child.fields else child for key, child in node.value.items()},
+        value={
+            key: replace(child, value={}) if child.fields and key in inner or key == "optimizer_params" else child
+            for key, child in node.value.items()
+        },
     )
 
 

@@ -1,6 +1,6 @@
 """Follow the state keys through a plan: who writes each, who reads it, and when."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from gradloom.errors import Fault, suggest
 from gradloom.gates import Gate
@@ -11,7 +11,7 @@ from gradloom.plan.program import training
 Writers = dict[str, Call[Part] | None]  # a key that comes with the batch has no writer
 
 
-def check(steps: Sequence[Step], given: Iterable[str] | None, assumed: Iterable[str] = ()) -> tuple[list[Fault], Writers]:
+def check(steps: Sequence[Step], given: Iterable[str] | None, assumed: Container[str] = ()) -> tuple[list[Fault], Writers]:
     """Find keys read before they are written, written twice, or read at iterations that do not write them.
 
     Where it is not known what a batch holds (`given` is None), a key that nothing writes comes with it. Keys
@@ -31,22 +31,42 @@ def check(steps: Sequence[Step], given: Iterable[str] | None, assumed: Iterable[
             for key in call.writes:
                 if key in writers:
                     source = writers[key]
-                    by = f"by {source.path}, line {source.node.mark.line}" if source else "by the dataset"
-                    faults.append(call.fault(f"writes {key!r}, which is already written {by}; choose another name"))
+                    by = f"by {source.path} ({_place(source, call)})" if source else "by the dataset"
+                    faults.append(call.fault(f"writes {key!r}, which is already written {by}; choose another name", key))
                 else:
                     writers[key] = call
     for step in steps:
+        faults += never(step)
         for loss in step.losses:
             _cover(loss, loss.gate & step.gate, writers, set(), faults)
     return faults, writers
 
 
-def unwritten(call: Call[Part], key: str, known: Iterable[str], eventually: Mapping[str, Call[Part]]) -> Fault:
+def never(step: Step) -> Iterable[Fault]:
+    """Say what takes part in no iteration at all."""
+    why = "takes part in no iteration ({}); 'before' is the last one"
+    if step.gate.first is None:
+        yield step.node.fault(why.format(step.gate))
+        return
+    gates = [(call, call.gate) for call in step.injectors] + [(loss, loss.gate & step.gate) for loss in step.losses]
+    for call, gate in gates:
+        if gate.first is None:
+            yield call.fault(why.format(gate))
+
+
+def unwritten(call: Call[Part], key: str, known: Iterable[str], eventually: Mapping[str, Call[Injector]]) -> Fault:
     """Say that nothing before a call writes what it reads."""
-    if key in eventually:
-        later = eventually[key]
-        return call.fault(f"reads {key!r} before {later.path} writes it in line {later.node.mark.line}; change their order")
-    return call.fault(f"reads {key!r}, which nothing before it writes; {suggest(key, known)}")
+    if later := eventually.get(key):
+        only = "eval" if later.part.eval_ else "train" if later.part.train_ else ""
+        if only:
+            where = f"{later.path} ({_place(later, call)})"
+            return call.fault(f"reads {key!r}, which {where} does not write here; remove its '{only}: true'", key)
+        return call.fault(f"reads {key!r} before {later.path} writes it ({_place(later, call)}); change their order", key)
+    return call.fault(f"reads {key!r}, which nothing before it writes; {suggest(key, known)}", key)
+
+
+def _place(call: Call[Part], reader: Call[Part]) -> str:
+    return call.node.mark.seen_from(reader.node.mark)
 
 
 def _cover(
@@ -61,8 +81,9 @@ def _cover(
         if not writer.gate.covers(gate):
             faults.append(
                 reader.fault(
-                    f"reads {key!r} at iterations ({gate}) at which {writer.path} does not write it "
-                    f"({writer.gate}, line {writer.node.mark.line}); give them the same gates"
+                    f"reads {key!r} ({gate}), which {writer.path} does not write in all these iterations "
+                    f"({writer.gate}; {_place(writer, reader)}); give them the same gates",
+                    key,
                 )
             )
         _cover(writer, gate, writers, seen, faults)

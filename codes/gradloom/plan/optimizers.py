@@ -2,16 +2,17 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+import torch
 from annotated_types import Ge
 from torch import optim
 from torch.optim import lr_scheduler
 
 from gradloom.config.binding import bind, make, parameters_of
 from gradloom.config.node import Node
-from gradloom.config.schedules import Scheduled
+from gradloom.config.schedules import Schedule
 from gradloom.config.sections import Rate, Train
 from gradloom.errors import Fault
 from gradloom.gates import Gate
@@ -38,7 +39,7 @@ for _own in (schemes.CosineAnnealingLR_Restart,):
 class _Common:
     """What every `optimizer_params` may say, beside what the optimizer itself takes."""
 
-    lr: Scheduled
+    lr: Annotated[float, Ge(0)] | Schedule
     weight_decay: Annotated[float, Ge(0)] = 0.0
     beta1: Rate | None = None
     beta2: Rate | None = None
@@ -47,7 +48,7 @@ class _Common:
 
 
 _COMMON = frozenset(_Common.__dataclass_fields__)
-_OURS = frozenset({"params", "lr", "weight_decay", "maximize", "capturable", "differentiable"})
+_OURS = frozenset({"params", "maximize", "capturable", "differentiable"})  # not for options to set
 
 
 def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimizer | None:
@@ -57,18 +58,22 @@ def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimi
     """
     chosen = name or Node("adamw", node.mark, node.path)
     if isinstance(chosen.value, str) and chosen.value.lower() in optimizers.classes:
-        chosen = Node(chosen.value.lower(), chosen.mark, chosen.path)
+        chosen = replace(chosen, value=chosen.value.lower())
     found: list[Fault] = []
     cls = optimizers.choose(Node({"optimizer": chosen}, node.mark, node.path), "optimizer", found)
     if not isinstance(node.value, dict):
         found.append(node.fault(f"expected options such as 'lr', got {node.show()}"))
-    takes = {parameter for parameter, _, _ in parameters_of(cls)} if cls else set()
-    common = make(_Common, _only(node, _COMMON - (takes - _OURS)), found)
-    arguments = bind(cls, _only(node, set(node.fields) - _COMMON | takes & {"betas"}), found, _OURS) if cls else {}
-    if common and cls:
-        _join_betas(common, takes, arguments, node, found)
-        if common.weight_decay and "weight_decay" not in takes:
-            found.append(node.fields["weight_decay"].fault(f"{chosen.value} has no weight decay; remove it"))
+    elif cls is not None:
+        takes = {parameter for parameter, _, _ in parameters_of(cls)}
+        arguments = bind(cls, node, found, _COMMON, _OURS)
+        common = make(_Common, replace(node, value={key: node.fields[key] for key in node.fields.keys() & _COMMON}), found)
+        if common:
+            _join_betas(common, takes, arguments, node, found)
+            if common.weight_decay and "weight_decay" not in takes:
+                found.append(node.fields["weight_decay"].fault(f"{chosen.value} has no weight decay; remove it"))
+        if not found:
+            everywhere = {option: value for option, value in arguments.items() if option != "fused"}
+            _try(lambda: cls([torch.zeros(1, 1, requires_grad=True)], **everywhere), node, found)
     faults += found
     if found or cls is None:
         return None
@@ -77,8 +82,12 @@ def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimi
     return Optimizer(Recipe(cls, arguments, node), common.lr, decay, Gate(common.after, before))
 
 
-def _only(node: Node, keys: Any) -> Node:
-    return Node({key: child for key, child in node.fields.items() if key in keys}, node.mark, node.path)
+def _try(make: Callable[[], Any], node: Node, faults: list[Fault]) -> None:
+    """See whether torch takes the options, which it checks only when it makes something of them."""
+    try:
+        make()
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        faults.append(node.fault(f"torch refuses this: {error}"))
 
 
 def _join_betas(common: _Common, takes: set[str], arguments: dict[str, Any], node: Node, faults: list[Fault]) -> None:
@@ -101,14 +110,23 @@ def bind_lr_scheme(node: Node | None, train: Train, faults: list[Fault]) -> Reci
         return None
     if isinstance(node.value, str) and node.value in ("MultiStepLR", "CosineAnnealingLR_Restart"):
         return _ancestors(node, train, faults)
-    chosen = node if isinstance(node.value, dict) else Node({"type": node}, node.mark, node.path)
-    cls = lr_schemes.choose(chosen, "type", faults)
-    if cls is None:
-        return None
-    arguments = bind(cls, chosen, faults, {"type", "optimizer", "last_epoch", "verbose", "cycle_momentum"})
-    if "cycle_momentum" in inspect.signature(cls).parameters:
-        arguments["cycle_momentum"] = False
-    return Recipe(schemes.TorchScheme, {"make": cls, "arguments": arguments}, node)
+    chosen = node if isinstance(node.value, dict) else replace(node, value={"type": node})
+    found: list[Fault] = []
+    cls = lr_schemes.choose(chosen, "type", found)
+    arguments: dict[str, Any] = {}
+    if cls is schemes.CosineAnnealingLR_Restart:
+        found.append(node.fault("its options stand in 'train' itself; write default_lr_scheme: CosineAnnealingLR_Restart"))
+    elif cls is not None:
+        arguments = bind(cls, chosen, found, {"type"}, _NOT_OPTIONS)
+        if "cycle_momentum" in inspect.signature(cls).parameters:
+            arguments["cycle_momentum"] = False
+        if not found:
+            _try(lambda: schemes.TorchScheme(cls, arguments).lr(0.1, 1), node, found)
+    faults += found
+    return None if found else Recipe(schemes.TorchScheme, {"make": cls, "arguments": arguments}, node)
+
+
+_NOT_OPTIONS = frozenset({"optimizer", "last_epoch", "verbose", "scale_fn", "cycle_momentum"})
 
 
 def _ancestors(node: Node, train: Train, faults: list[Fault]) -> Recipe | None:

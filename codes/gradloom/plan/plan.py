@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -53,8 +53,15 @@ class Call(Generic[P_co]):
     def gate(self) -> Gate:
         return self.part.gate
 
-    def fault(self, message: str) -> Fault:
-        return self.node.fault(message)
+    def place(self, word: str) -> Node:
+        """Where the part names a key or a network; the part itself where that cannot be told."""
+        ports = [port.rstrip("_") for port in self.part.ports]
+        options = (self.node.fields[option] for option in (*ports, *self.node.fields) if option in self.node.fields)
+        return next((found for option in options if (found := option.find(word))), self.node)
+
+    def fault(self, message: str, word: str = "") -> Fault:
+        """Say something of the part, or of a key or network that it names."""
+        return (self.place(word) if word else self.node).fault(message)
 
     def fresh(self) -> Call[P_co]:
         """The same call of a part of its own, for one trainer to change."""
@@ -179,24 +186,12 @@ class Plan:
         return tuple({gate: None for gate in gates if not gate.always})
 
     def fresh(self) -> Plan:
-        """The same plan with parts of its own, for one trainer to change."""
-        return replace(
-            self,
-            steps=tuple(
-                replace(
-                    step,
-                    injectors=tuple(call.fresh() for call in step.injectors),
-                    losses=tuple(call.fresh() for call in step.losses),
-                )
-                for step in self.steps
-            ),
-            measures=tuple(
-                replace(
-                    measure,
-                    calls=tuple(call.fresh() for call in measure.calls),
-                    injectors=tuple(call.fresh() for call in measure.injectors),
-                )
-                for measure in self.measures
-            ),
-            _programs={},
-        )
+        """The same plan with parts of its own, for one trainer to change; a call stays one call wherever it stands."""
+        copies: dict[Call[Any], Call[Any]] = {}
+
+        def own(calls: Iterable[Call[Any]]) -> tuple[Call[Any], ...]:
+            return tuple(copies.setdefault(call, call.fresh()) for call in calls)
+
+        steps = [replace(step, injectors=own(step.injectors), losses=own(step.losses)) for step in self.steps]
+        measures = [replace(one, calls=own(one.calls), injectors=own(one.injectors)) for one in self.measures]
+        return replace(self, steps=tuple(steps), measures=tuple(measures), _programs={})

@@ -31,8 +31,9 @@ class Evaluation(Hook):
         self.first: dict[str, float] = {}
         self._measured = -1
         self._dataset: Dataset[Any] | None = None
-        for measure in plan.measures:
-            for call in (*measure.calls, *measure.injectors):
+        calls = [call for measure in plan.measures for call in (*measure.calls, *measure.injectors)]
+        for call in dict.fromkeys(calls):
+            if call not in trainer.calls:
                 build.set_up(call, trainer.world.device)
         if plan.measures:
             self._dataset = build_dataset(plan.datasets["val"])
@@ -78,6 +79,8 @@ class Evaluation(Hook):
         known = build.named(trainer.networks, trainer.emas)
         if measure.stands_in:
             known[measure.stands_in.removesuffix(".ema")] = known[measure.stands_in]
+        for call in (*measure.injectors, *calls):
+            call.part.advance(trainer.iteration, trainer.iterations_per_epoch)
         injectors = [Bound(call, known) for call in measure.injectors]
         evaluators = [Bound(call, known) for call in calls]
         keys = sorted(measure.inputs)

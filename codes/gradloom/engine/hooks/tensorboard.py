@@ -13,15 +13,15 @@ class TensorBoard(Silent):
     """Writes event files: losses under their own names, measurements under `eval/`."""
 
     def __init__(self, folder: Path) -> None:
-        self.writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self.writer = SummaryWriter(str(folder))
 
     def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
         for name, value in values.items():
             tag = name if kind == "train" else f"eval/{name}"
-            self.writer.add_scalar(tag, value, iteration)  # type: ignore[no-untyped-call]
+            self.writer.add_scalar(tag, value, iteration)
 
     def image(self, key: str, iteration: int, picture: Tensor) -> None:
-        self.writer.add_image(key, picture, iteration)  # type: ignore[no-untyped-call]
+        self.writer.add_image(key, picture, iteration)
 
     def close(self) -> None:
-        self.writer.close()  # type: ignore[no-untyped-call]
+        self.writer.close()

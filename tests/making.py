@@ -1,0 +1,69 @@
+"""Plans and trainers from YAML text, for tests."""
+
+import tempfile
+from pathlib import Path
+from textwrap import dedent
+
+import gradloom
+import torch
+from gradloom.plan.plan import Plan
+from torch import Tensor, nn
+
+
+@gradloom.networks.register("test_mlp")
+class MLP(nn.Sequential):
+    """One hidden layer."""
+
+    def __init__(self, inputs: int, outputs: int, width: int = 16) -> None:
+        super().__init__(nn.Linear(inputs, width), nn.LeakyReLU(0.2), nn.Linear(width, outputs))
+
+
+GAN = """
+    name: gan
+    networks:
+      generator: {which_model: test_mlp, inputs: 4, outputs: 2}
+      discriminator: {which_model: test_mlp, inputs: 2, outputs: 1}
+    steps:
+      discriminator_step:
+        training: discriminator
+        optimizer: adam
+        optimizer_params: {lr: 1e-2}
+        injectors:
+          fake: {type: generator, generator: generator, in: z, out: fake, grad: false}
+        losses:
+          gan: {type: discriminator_gan, gan_type: gan, real: hq, fake: fake}
+      generator_step:
+        training: generator
+        optimizer: adam
+        optimizer_params: {lr: 1e-2}
+        injectors:
+          drawn: {type: generator, generator: generator, in: z, out: drawn}
+        losses:
+          pix: {type: pix, criterion: l2, real: hq, fake: drawn, weight: 0.1}
+          gan: {type: generator_gan, gan_type: gan, discriminator: discriminator, fake: drawn}
+    train: {niter: 100, ema_rate: 0.9}
+"""
+
+
+def plan_of(text: str, *overrides: str) -> Plan:
+    """Compile the text of an options file."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "options.yml"
+        file.write_text(dedent(text))
+        return gradloom.load(file, set=overrides)
+
+
+def trainer_of(text: str, *overrides: str) -> gradloom.Trainer:
+    """Build the trainer of the text of an options file, on the CPU."""
+    return gradloom.ExtensibleTrainer(plan_of(text, *overrides), device="cpu")
+
+
+def gan_batch(size: int = 8, seed: int = 0) -> dict[str, Tensor]:
+    """A batch for `GAN`."""
+    generator = torch.Generator().manual_seed(seed)
+    return {"hq": torch.randn(size, 2, generator=generator), "z": torch.randn(size, 4, generator=generator)}
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of a network's tensors."""
+    return {name: value.clone() for name, value in network.state_dict().items()}
