@@ -17,7 +17,11 @@ class Gate:
         return self.after <= 0 and self.before is None and self.every == 1
 
     def open(self, iteration: int) -> bool:
-        return self.after <= iteration and (self.before is None or iteration <= self.before) and iteration % self.every == 0
+        return (
+            self.after <= iteration
+            and (self.before is None or iteration <= self.before)
+            and iteration % self.every == 0
+        )
 
     def __and__(self, other: "Gate") -> "Gate":
         ends = [gate.before for gate in (self, other) if gate.before is not None]

@@ -29,7 +29,7 @@ class Registry(Generic[T]):
     def add(self, name: str, make: Callable[..., T]) -> None:
         """Give a class, or a function that builds one, its name.
 
-        A later definition replaces an earlier one of the user's own, as in a notebook; names of Gradloom's own are taken.
+        A later definition replaces an earlier one of the user's own, as in a notebook; Gradloom's own names are taken.
         """
         if not _ours(make) and name not in self.classes and name in self._modules():
             self._import(name)
@@ -70,7 +70,8 @@ class Registry(Generic[T]):
             faults.append(node.fault(f"option {key!r} is missing; {suggest('', self.discover())}"))
             return None
         if not isinstance(chosen.value, str):
-            faults.append(chosen.fault(f"expected the name of {'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}, got {chosen.show()}"))
+            article = "an" if self.kind[0] in "aeiou" else "a"
+            faults.append(chosen.fault(f"expected the name of {article} {self.kind}, got {chosen.show()}"))
             return None
         found = self.find(chosen.value)
         if found is None:

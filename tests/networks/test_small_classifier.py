@@ -39,7 +39,7 @@ def test_it_learns_digits():
     train, test = digits(image_size=16, split="train"), digits(image_size=16, split="test")
     network = SmallClassifier(image_size=16, channels=1, width=8)
     adam = torch.optim.Adam(network.parameters(), 3e-3)
-    for _ in range(6):
+    for _ in range(4):
         for chosen in torch.randperm(len(train)).split(64):
             cross_entropy(network(train.images[chosen]), train.labels[chosen]).backward()
             adam.step()

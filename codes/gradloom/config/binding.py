@@ -81,7 +81,8 @@ def make(target: Callable[..., Any], node: Node, faults: list[Fault], skip: Coll
         return target(**arguments)
     except ValueError as error:
         named = re.match(r"'?(\w+)", str(error))
-        faults.append((named and node.get(named[1]) or node).fault(str(error)))
+        place = node.get(named[1]) if named else None
+        faults.append((place or node).fault(str(error)))
         return None
 
 
@@ -110,7 +111,11 @@ def convert(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     if origin is Annotated and get_origin(arguments[0]) in (Union, UnionType, list, tuple, dict):
         return convert(node, arguments[0], faults)
     if origin in _LISTS:
-        return convert(node, list[arguments[0]], faults)
+        return (
+            _convert_items(node, annotation, faults)
+            if isinstance(node.value, list)
+            else _refuse(node, annotation, faults)
+        )
     if origin in (Union, UnionType):
         return _convert_union(node, annotation, faults)
     if origin in (list, tuple) and isinstance(node.value, list):
@@ -165,7 +170,8 @@ def _convert_items(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     if origin is tuple and Ellipsis not in arguments and len(arguments) != len(node.items):
         return _refuse(node, annotation, faults)
     kinds = arguments if origin is tuple and Ellipsis not in arguments else [arguments[0]] * len(node.items)
-    return origin(convert(item, kind, faults) for item, kind in zip(node.items, kinds, strict=True))
+    items = [convert(item, kind, faults) for item, kind in zip(node.items, kinds, strict=True)]
+    return tuple(items) if origin is tuple else items
 
 
 def _convert_schedule(node: Node, faults: list[Fault]) -> Any:
@@ -204,7 +210,8 @@ def _convert_leaf(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] in _CONSTRAINTS:
-            faults.append(node.fault(f"{first['msg'].removeprefix('Input ').removeprefix('Value error, ')}, got {node.show()}"))
+            found = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+            faults.append(node.fault(f"{found}, got {node.show()}"))
             return None
         return _refuse(node, annotation, faults)
 
@@ -217,8 +224,9 @@ _CONSTRAINTS = {
 
 @cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    strictly = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     try:
-        return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))
+        return TypeAdapter(annotation, config=strictly)
     except PydanticUserError:  # a type with a configuration of its own
         return TypeAdapter(annotation)
 
@@ -229,15 +237,15 @@ def _refuse(node: Node, annotation: Any, faults: list[Fault]) -> None:
 
 def _mend(node: Node, annotation: Any) -> str:
     """What to write instead, where quotes or brackets are all that is wrong."""
-    quoted, number = isinstance(node.value, str), isinstance(node.value, bool | int | float)
-    if number and describe(annotation) == _WORDS[str]:
+    if not isinstance(node.value, str | bool | int | float):
+        return ""
+    if not isinstance(node.value, str) and describe(annotation) == _WORDS[str]:
         return "; write it in quotes"
-    if quoted and not isinstance(unquoted := plain(node.value), str) and _fits(replace(node, value=unquoted), annotation):
+    unquoted = plain(node.value) if isinstance(node.value, str) else node.value
+    if unquoted != node.value and _fits(replace(node, value=unquoted), annotation):
         return "; remove the quotes"
     takes_list = {list, *_LISTS} & {*map(get_origin, (annotation, *get_args(annotation)))}
-    if (quoted or number) and takes_list and _fits(replace(node, value=[node]), annotation):
-        return f"; write [{node.value}]"
-    return ""
+    return f"; write [{node.value}]" if takes_list and _fits(replace(node, value=[node]), annotation) else ""
 
 
 def _fits(node: Node, annotation: Any) -> bool:
@@ -260,7 +268,8 @@ def describe(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(filter(None, names)))
     if origin in (list, tuple, *_LISTS):
         inner = [describe(argument) for argument in arguments if argument is not Ellipsis]
-        return f"a list, each item {inner[0]}" if origin is not tuple or Ellipsis in arguments else f"[{', '.join(inner)}]"
+        alike = origin is not tuple or Ellipsis in arguments
+        return f"a list, each item {inner[0]}" if alike else f"[{', '.join(inner)}]"
     if origin is dict or annotation is dict:
         return "a mapping"
     if _derives(annotation, Schedule):

@@ -34,7 +34,8 @@ def read(file: Path, overrides: Iterable[str] = ()) -> Document:
     root, whole = _parse(text, file, document.faults, ())
     if root is None or isinstance(root.value, Unreadable):
         if not document.faults:
-            document.faults.append(Fault(Mark(str(file), 0, 0), "", "the file is empty; write its sections, such as 'networks:'"))
+            empty = "the file is empty; write its sections, such as 'networks:'"
+            document.faults.append(Fault(Mark(str(file), 0, 0), "", empty))
         return document
     if not isinstance(root.value, dict):
         document.faults.append(root.fault(f"expected sections such as 'networks:' and 'steps:', got {root.show()}"))
@@ -52,12 +53,12 @@ def _parse(text: str, file: Path, faults: list[Fault], within: tuple[Path, ...])
     faults += found
     if root is None or "include" not in root.fields:
         return root, root is not None or not found
-    names = root.fields["include"]
+    names, own = root.fields["include"], {key: node for key, node in root.fields.items() if key != "include"}
     base, whole = Node({}, root.mark, root.path), True
     for name in names.items or [names]:
         included = _included(name, file, faults, (*within, file.resolve()))
         base, whole = _merge(base, included or base), whole and included is not None
-    return _merge(base, replace(root, value={key: node for key, node in root.fields.items() if key != "include"})), whole
+    return _merge(base, replace(root, value=own)), whole
 
 
 def _included(name: Node, file: Path, faults: list[Fault], within: tuple[Path, ...]) -> Node | None:

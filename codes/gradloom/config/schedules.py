@@ -1,5 +1,7 @@
 """Numbers that change over a run: any weight, learning rate or scale annotated `Scheduled`.
 
+In options they are written so:
+
     weight: {linear: {from: 0, to: 1, start: 1000, end: 5000}}
     lr: {cosine: {from: 2e-4, to: 0, start: 100, end: 200, unit: epoch}}
 """

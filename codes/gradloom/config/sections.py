@@ -51,9 +51,8 @@ class Train:
 
     def __post_init__(self) -> None:
         if self.restart_weights and len(self.restart_weights) != len(self.restarts):
-            raise ValueError(
-                f"'restart_weights' needs one weight for each of 'restarts', got {len(self.restart_weights)} for {len(self.restarts)}"
-            )
+            counts = f"{len(self.restart_weights)} for {len(self.restarts)}"
+            raise ValueError(f"'restart_weights' needs one weight for each of 'restarts', got {counts}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +119,7 @@ _OPTIONAL = ("eval", "logger", "path", "gpu_ids", "plugins", "datasets")  # as g
 
 
 def sections(document: Document, faults: list[Fault]) -> Sections | None:
-    """Bind every section that needs no torch, with defaults for what has faults; None where there is nothing to bind."""
+    """Bind every section that needs no torch, with defaults for what has faults; None where nothing could be read."""
     root, found = document.root, list[Fault]()
     if root is None:
         return None
@@ -136,7 +135,8 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
     if "eval" in fields:
         bound["eval"] = make(Eval, fields["eval"], found, _PARTS) or Eval()
         parts = [fields["eval"].fields[kind] for kind in _PARTS if kind in fields["eval"].fields]
-        found += [node.fault(f"expected parts by name, got {node.show()}") for node in parts if not isinstance(node.value, dict | None)]
+        odd = [node for node in parts if not isinstance(node.value, dict | None)]
+        found += [node.fault(f"expected parts by name, got {node.show()}") for node in odd]
     if "path" in fields:
         rest, bound["pretrained"] = _pretrained(fields["path"], found)
         bound["path"] = make(Paths, rest, found, _pretrain_options(fields.get("networks"))) or Paths()
@@ -147,13 +147,14 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
 
 def _pretrain_options(networks: Node | None) -> list[str]:
     """The options of `path` that depend on the networks."""
-    return [f"pretrain_{what}_{network}" for network in (networks.fields if networks else ()) for what in ("model", "base_path")]
+    names = networks.fields if networks else ()
+    return [f"pretrain_{what}_{name}" for name in names for what in ("model", "base_path")]
 
 
 def _pretrained(path: Node, faults: list[Fault]) -> tuple[Node, dict[str, Pretrained]]:
     """Take `pretrain_model_<network>` and `pretrain_base_path_<network>` out of the `path` section."""
     rest, files, prefixes = dict(path.fields), {}, {}
-    for key, node in path.fields.items():
+    for key in path.fields:
         if key.startswith("pretrain_model_"):
             files[key.removeprefix("pretrain_model_")] = rest.pop(key)
         elif key.startswith("pretrain_base_path_"):

@@ -23,7 +23,8 @@ _MOST_NODES = 100_000  # aliases may multiply a small file into more than memory
 _DEEPEST = 100
 _TRUTH = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 _INTEGER = re.compile(r"[-+]?[0-9][0-9_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0o[0-7][0-7_]*")
-_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,7 +48,8 @@ def parse(text: str, file: str, path: str = "", place: Mark | None = None) -> tu
         return (_Reader(file, faults, place).node(raw, path) if raw else None), faults
     except yaml.MarkedYAMLError as error:
         where, problem = _explained(error)
-        return None, [Fault(place or (_mark(file, where) if where else Mark(file, 0, 0)), path, f"not YAML: {problem}")]
+        mark = place or (_mark(file, where) if where else Mark(file, 0, 0))
+        return None, [Fault(mark, path, f"not YAML: {problem}")]
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         mark = place or Mark(file, before.count("\n") + 1, error.position - before.rfind("\n"))
@@ -133,7 +135,8 @@ class _Reader:
         if self.count > _MOST_NODES:
             raise _TooMany(Fault(self.mark(raw), path, f"more than {_MOST_NODES:,} values; do aliases multiply them?"))
         if id(raw) in self.open:
-            return Node(self.refuse(raw, path, "an anchor stands within itself; write the value out"), self.mark(raw), path)
+            why = "an anchor stands within itself; write the value out"
+            return Node(self.refuse(raw, path, why), self.mark(raw), path)
         self.open.add(id(raw))
         value = self.value(raw, path)
         self.open.remove(id(raw))
@@ -156,15 +159,13 @@ class _Reader:
         merged: dict[str, Node] = {}
         for key, value in raw.value:
             if not isinstance(key, yaml.ScalarNode):
-                self.faults.append(Fault(self.mark(key), path, "a key is a word, not a list or mapping; quote what begins with [ or {"))
+                self.refuse(key, path, "a key is a word, not a list or mapping; quote what begins with [ or {")
             elif key.tag == _MERGE:
                 for fields in self.merged(value, path):
                     merged = fields | merged
             elif key.value in own:
                 first = own[key.value].mark
-                self.faults.append(
-                    Fault(self.mark(key), join(path, key.value), f"written twice, first in line {first.line}; keep one")
-                )
+                self.refuse(key, join(path, key.value), f"written twice, first in line {first.line}; keep one")
             else:
                 node = self.node(value, join(path, key.value))
                 own[key.value] = Node(node.value, self.mark(key), node.path)
@@ -188,7 +189,9 @@ class _Reader:
         except (ValueError, KeyError):
             if kind == "plain":
                 return self.refuse(raw, path, f"{raw.value[:40]}... has too many digits for a number; quote a text")
-            return self.refuse(raw, path, f"{raw.value[:40]!r} does not fit the tag {_short(raw.tag)}; remove one of them")
+            return self.refuse(
+                raw, path, f"{raw.value[:40]!r} does not fit the tag {_short(raw.tag)}; remove one of them"
+            )
 
 
 def plain(text: str) -> Any:
@@ -199,7 +202,7 @@ def plain(text: str) -> Any:
         return _TRUTH[text.lower()]
     if _INTEGER.fullmatch(text):
         return _integer(text)
-    return _float(text) if _FLOAT.fullmatch(text) else text
+    return _float(text) if _FLOAT.fullmatch(text) or _NOT_FINITE.fullmatch(text) else text
 
 
 def _integer(text: str) -> int:
@@ -208,7 +211,7 @@ def _integer(text: str) -> int:
 
 
 def _float(text: str) -> float:
-    return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan").lower())
+    return float(text.lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
@@ -216,7 +219,7 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
     "str": str,
     "merge": str,
     "int": _integer,
-    "float": lambda text: _float(text.lower()),
+    "float": _float,
     "bool": lambda text: _TRUTH[text.lower()],
     "null": lambda text: None,
 }

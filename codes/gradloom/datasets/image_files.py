@@ -14,15 +14,18 @@ from gradloom.errors import RunError
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Every image file below a folder, sorted; links are followed, names that start with a dot left out."""
+def list_images(folder: Path, without: str = "") -> list[Path]:
+    """Every image file below a folder, sorted; links are followed.
+
+    Names that start with a dot are left out, and so are those that are `without`.
+    """
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; give the path of one that holds images")
     found = [
         Path(where, name)
         for where, _, names in os.walk(folder, followlinks=True)
         for name in names
-        if Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".")
+        if Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".") and name != without
     ]
     if not found:
         raise RunError(

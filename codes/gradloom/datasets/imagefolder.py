@@ -70,7 +70,7 @@ class ImageFolder(Dataset[dict[str, Tensor]]):
         self.files = [
             file
             for folder, weight in zip(folders, weights, strict=True)
-            for file in [file for file in list_images(Path(folder)) if file.name != "ref.jpg"] * weight
+            for file in list_images(Path(folder), without="ref.jpg") * weight
         ]
 
     @classmethod

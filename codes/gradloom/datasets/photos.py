@@ -68,7 +68,8 @@ class Photos(Dataset[dict[str, Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        photo = self.photos[range(self.length)[index] % len(self.photos)]
+        turn = range(self.length)[index]  # an IndexError past the end, which is what ends a `for` loop
+        photo = self.photos[turn % len(self.photos)]
         hq = crop_randomly(photo, self.crop) if self.crop else photo
         hq = flip_randomly(hq) if self.flip else hq
         return {"hq": hq, "lq": shrink(hq, self.scale)}

@@ -36,4 +36,6 @@ class RandomDataset(Dataset[dict[str, Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if index >= self.length:
+            raise IndexError(f"there are {self.length} samples, so none has the index {index}")
         return {key: torch.rand(shape) for key, shape in self.shapes.items()}

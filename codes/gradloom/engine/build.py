@@ -15,7 +15,7 @@ from gradloom.engine.averages import Average
 from gradloom.engine.calls import Bound
 from gradloom.engine.data import iterations_in_epoch
 from gradloom.engine.precision import Precision
-from gradloom.engine.weights import start_from
+from gradloom.engine.weights import average_beside, fill, read_weights, start_from
 from gradloom.engine.world import World
 from gradloom.errors import RunError
 from gradloom.plan.plan import Call, Plan, Step
@@ -26,8 +26,12 @@ _NO_DECAY = (
 )  # fmt: skip
 
 
-def networks(plan: Plan, world: World) -> dict[str, nn.Module]:
-    """Build every network in the order of the file, from one seed; those not to be trained are frozen, in eval mode."""
+def networks(plan: Plan, world: World) -> tuple[dict[str, nn.Module], list[str]]:
+    """Build every network in the order of the file, from one seed, and say where their weights come from.
+
+    Those that are not to be trained are frozen, in eval mode.
+    """
+    said: list[str] = []
     world.seed(plan.sections.train.manual_seed)
     built: dict[str, nn.Module] = {}
     for name, network in plan.networks.items():
@@ -36,19 +40,26 @@ def networks(plan: Plan, world: World) -> dict[str, nn.Module]:
         except (TypeError, ValueError) as error:
             raise RunError(network.recipe.node.fault(f"{network.which_model} cannot be built: {error}")) from error
         if network.pretrained:
-            start_from(module, network.pretrained, plan.sections.path.strict_load)
+            said.append(f"{name}: {start_from(module, network.pretrained, plan.sections.path.strict_load)}")
         module.to(world.device)
         built[name] = module if network.trainable else module.eval().requires_grad_(False)
-    return built
+    return built, said
 
 
 def averages(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Average]:
-    """Make an average of each network that a step trains, unless its options say otherwise."""
+    """Make an average of each network that a step trains, unless its options say otherwise.
+
+    It begins as the network does, or as the average that stands beside the weights that the network starts from.
+    """
     trained = {name for step in plan.steps for name in step.trains}
-    rate = plan.sections.train.ema_rate
-    return {
-        name: Average(built[name], rate) for name, network in plan.networks.items() if name in trained and network.ema
-    }
+    made: dict[str, Average] = {}
+    for name, network in plan.networks.items():
+        if name in trained and network.ema:
+            made[name] = Average(built[name], plan.sections.train.ema_rate)
+            beside = average_beside(network.pretrained) if network.pretrained else None
+            if beside:
+                fill(made[name].network, read_weights(beside), plan.sections.path.strict_load)
+    return made
 
 
 def optimizers(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Optimizer]:

@@ -51,6 +51,8 @@ def fit(trainer: Trainer, resume: str | Path | bool) -> None:
             log.say(f"the former run of this name is now {_short(archived)}")
         if checkpoint:
             log.say(f"going on from {_short(checkpoint)}, after {trainer.iteration:,} iterations")
+        for origin in trainer.origins:
+            log.say(_short(origin))
         torch.autograd.set_detect_anomaly(plan.sections.anomaly_detection)
         hooks = _hooks(trainer, evaluation)
         _iterate(run, hooks, batches)

@@ -16,19 +16,28 @@ from gradloom.errors import RunError
 _WRAPPERS = ("params_ema", "params", "state_dict")  # BasicSR's, with its average first, and Lightning's
 
 
-def start_from(network: nn.Module, pretrained: Pretrained, strict: bool) -> None:
-    """Load the weights that a network starts from.
+def start_from(network: nn.Module, pretrained: Pretrained, strict: bool) -> str:
+    """Load the weights that a network starts from; return what to say about it.
 
     Raises:
         RunError: when the file cannot be read, or does not match and `strict` is set.
     """
+    file = _resolve(pretrained)
     try:
-        tensors = read_weights(_resolve(pretrained))
+        tensors = read_weights(file)
         if pretrained.prefix:
             tensors = {k.removeprefix(pretrained.prefix): v for k, v in tensors.items() if k.startswith(pretrained.prefix)}
-        fill(network, tensors, strict)
+        wrong = fill(network, tensors, strict)
     except RunError as error:
         raise RunError(pretrained.node.fault(str(error))) from error
+    return f"weights from {file}" + (f", but for {_some(wrong)}" if wrong else "")
+
+
+def average_beside(pretrained: Pretrained) -> Path | None:
+    """The file of the weights' average that stands beside them, `x_ema.pth` beside `x.pth`, if there is one."""
+    file = _resolve(pretrained)
+    beside = file.with_name(f"{file.stem}_ema{file.suffix}")
+    return beside if beside.is_file() else None
 
 
 def _resolve(pretrained: Pretrained) -> Path:
@@ -65,24 +74,30 @@ def _unwrap(content: Any, file: Path) -> dict[str, Tensor]:
     raise RunError(f"{file} holds no weights of one network; expected names with tensors")
 
 
-def fill(network: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True) -> None:
-    """Load tensors into a network; say every name and shape that does not match."""
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True) -> list[str]:
+    """Load tensors into a network; return every name and shape that does not match, which `strict` does not allow."""
     own = network.state_dict()
-    missing = sorted(own.keys() - tensors.keys())
-    extra = sorted(tensors.keys() - own.keys())
-    shapes = [
-        f"{key} is {tuple(tensors[key].shape)}, not {tuple(own[key].shape)}"
-        for key in own.keys() & tensors.keys()
-        if tensors[key].shape != own[key].shape
+    fitting = {key: tensors[key] for key in own if key in tensors and tensors[key].shape == own[key].shape}
+    wrong = [
+        *(f"{key} is missing" for key in own if key not in tensors),
+        *(f"{key} is unknown" for key in tensors if key not in own),
+        *(
+            f"{key} is {tuple(tensors[key].shape)}, not {tuple(own[key].shape)}"
+            for key in own
+            if key in tensors and key not in fitting
+        ),
     ]
-    if strict and (missing or extra or shapes):
-        wrong = [*(f"{key} is missing" for key in missing), *(f"{key} is unknown" for key in extra), *sorted(shapes)]
-        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise RunError(f"the weights do not match the network: {'; '.join(wrong[:5])}{more}")
-    fitting = {key: tensors[key] for key in own.keys() & tensors.keys() if tensors[key].shape == own[key].shape}
-    if not fitting and own:
+    if strict and wrong:
+        raise RunError(f"the weights do not match the network: {_some(wrong)}")
+    if own and not fitting:
         raise RunError("none of the weights matches the network by name and shape")
     network.load_state_dict(fitting, strict=False)
+    return wrong
+
+
+def _some(sentences: list[str]) -> str:
+    more = f"; and {len(sentences) - 5} more" if len(sentences) > 5 else ""
+    return "; ".join(sentences[:5]) + more
 
 
 def write_weights(network: nn.Module, file: Path, which_model: str, options: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ class Comparison(Evaluator):
 
     Images may change their size from batch to batch, and each counts once. What `against` names, such as a bicubic
     enlargement, is scored too, as the metrics `baseline` and `gain` (the score beyond it). `per_image` adds the
-    metrics `<type>_0`, `<type>_1`, ... in the order of the validation set. A metric raises `RunError` for images whose
+    metrics `image_0`, `image_1`, ... in the order of the validation set. A metric raises `RunError` for images whose
     shapes differ or are too small.
     """
 
@@ -59,7 +59,7 @@ class Comparison(Evaluator):
             metrics["baseline"] = self.baseline.mean()
             metrics["gain"] = metrics[self.type_name] - metrics["baseline"]
         if self.per_image:
-            metrics |= _numbered(self.type_name, self.scores)
+            metrics |= _numbered("image", self.scores)
             metrics |= _numbered("baseline", self.baseline) if self.against is not None else {}
         return metrics
 

@@ -17,8 +17,8 @@ class RRDBNet(nn.Module):
 
     Their values are in whatever range it is trained in. `nb` residual-in-residual dense blocks of `nf` channels, each
     of whose layers adds `gc` (Wang et al. 2018, arXiv 1809.00219, section 3.1 and figure 4), then a convolution for
-    every doubling. Names and arithmetic are those of DL-Art-School and, for scale 4 or with `unshuffle`, of BasicSR:
-    their weights load as they are.
+    every doubling. Names and arithmetic are those of DL-Art-School (but for scale 1, which doubled there) and, for
+    scale 4 or with `unshuffle`, of BasicSR: their weights load as they are.
 
     `initial_stride` lets the first layer, then 7x7, step over pixels; the output is smaller by as much. `unshuffle`
     folds 4 / scale pixels a side into channels first and enlarges by 4, which is cheap for scale 1 and 2; H and W
@@ -95,11 +95,10 @@ class DenseBlock(nn.Module):
 
     def __init__(self, nf: int, gc: int) -> None:
         super().__init__()
-        for i in range(4):
-            self.add_module(f"conv{i + 1}", nn.Conv2d(nf + i * gc, gc, 3, padding=1))
-        self.conv5 = nn.Conv2d(nf + 4 * gc, nf, 3, padding=1)
-        for layer in self.children():
+        for i, width in enumerate((gc, gc, gc, gc, nf)):
+            layer = nn.Conv2d(nf + i * gc, width, 3, padding=1)
             draw_small_weights(layer)
+            self.add_module(f"conv{i + 1}", layer)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features to features of the same shape."""

@@ -1,6 +1,6 @@
 """Turn an options file into a plan, or say everything that is wrong with it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt
 from gradloom import parts
 from gradloom.config.binding import bind, make
 from gradloom.config.document import Document, read
-from gradloom.config.node import Node, join
+from gradloom.config.node import Node
 from gradloom.config.sections import Sections, sections
 from gradloom.errors import Fault, OptionsError, in_order, suggest
 from gradloom.gates import Gate
@@ -19,7 +19,7 @@ from gradloom.plan.dataflow import check, reached, unread, unwritten
 from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer
 from gradloom.plan.plan import Call, Dataset, Measure, Network, Plan, Recipe, Step
 from gradloom.plan.plugins import bring_in
-from gradloom.plan.program import needed, training
+from gradloom.plan.program import needed
 
 P = TypeVar("P", bound=Part)
 
@@ -124,11 +124,10 @@ class _Compiler:
         steps = [self.step(name, node) for name, node in self.step_nodes.items()]
         injectors = self.calls(Injector, self.root.get("eval"), "injectors", ())
         evaluators = self.calls(Evaluator, self.root.get("eval"), "evaluators", ())
-        scheme_node = train_node.get("default_lr_scheme") if (train_node := self.root.get("train")) else None
-        scheme = None if "train" in self.sections.faulty else bind_lr_scheme(scheme_node, self.sections.train, self.faults)
-        faults, writers = check(steps, train.keys if train else None, self.assumed)
+        scheme = self.lr_scheme()
+        faults, writers = check(steps, train.keys if train else None, self.assumed, self.sections.logger.visuals)
         self.faults += faults
-        self.broken |= {step.node.path for step in steps if any(fault.path.startswith(f"{step.node.path}.") for fault in faults)}
+        self.broken |= {".".join(fault.path.split(".")[:2]) for fault in faults}
         measures = self.measures(evaluators, injectors, steps, datasets.get("val"))
         self.check_training(steps, writers)
         self.check_visuals(writers)
@@ -234,9 +233,15 @@ class _Compiler:
             clip_grad_eps=options.clip_grad_eps or None,
         )
 
+    def lr_scheme(self) -> Recipe | None:
+        train = self.root.get("train")
+        if train is None or "train" in self.sections.faulty:
+            return None
+        return bind_lr_scheme(train.get("default_lr_scheme"), self.sections.train, self.faults)
+
     def check_trained(self, name: str, node: Node) -> None:
         if name.endswith(".ema"):
-            self.faults.append(node.fault(f"{name!r} is an average, which follows training; it cannot be trained itself"))
+            self.faults.append(node.fault(f"{name!r} is an average, which follows what is trained; name the network"))
         elif name not in self.networks:
             self.unknown_network(name, node, self.networks, self.faults)
         elif (network := self.networks[name]) and not network.trainable:
@@ -244,7 +249,8 @@ class _Compiler:
 
     def unknown_network(self, name: str, node: Node, known: Iterable[str], faults: list[Fault]) -> None:
         """Say that there is no such network, unless it is the whole section that is wrong."""
-        if _children(self.root, "networks"):
+        section = self.root.get("networks")
+        if section is not None and isinstance(section.value, dict):
             faults.append(node.fault(f"no network is called {name!r}; {suggest(name, known)}"))
 
     def check_updater(self, node: Node) -> None:
@@ -256,7 +262,7 @@ class _Compiler:
             if other not in self.step_nodes:
                 self.faults.append(place.fault(f"no step is called {other!r}; {suggest(other, self.step_nodes)}"))
             elif "optimizer_params" not in self.step_nodes[other].fields:
-                self.faults.append(place.fault(f"{other!r} has no optimizer of its own; name a step with 'optimizer_params'"))
+                self.faults.append(place.fault(f"{other!r} has no 'optimizer_params'; name a step that has"))
             elif not {*_names(node.get("training"))} <= {*_names(self.step_nodes[other].get("training"))}:
                 self.faults.append(place.fault(f"{other!r} does not train the same networks; name a step that does"))
         elif _children(node, "losses") and "optimizer_params" not in node.fields and node.path not in self.broken:
@@ -295,26 +301,28 @@ class _Compiler:
                     setattr(part, option, trains[0])
                 elif trains:
                     names = ", ".join(trains)
-                    faults.append(node.fault(f"option {option.rstrip('_')!r} is needed here, since the step trains {names}"))
+                    faults.append(node.fault(f"option {option.rstrip('_')!r} is needed, as the step trains {names}"))
 
     def check_called(self, name: str, call: Call[Any], faults: list[Fault]) -> None:
         base, dot, suffix = name.partition(".")
-        if base not in self.networks or dot and suffix != "ema":
+        if base not in self.networks or (dot and suffix != "ema"):
             known = [*self.networks, *(f"{network}.ema" for network in self.networks)] if dot else self.networks
             self.unknown_network(name, call.place(name), known, faults)
         elif dot and (network := self.networks[base]) and not (network.ema and network.trainable):
-            faults.append(call.fault(f"{base!r} has no average; set 'ema: true' on it, and 'train.ema_enabled: true'", name))
+            faults.append(
+                call.fault(f"{base!r} has no average; give it 'ema: true', and train 'ema_enabled: true'", name)
+            )
 
     def measures(
         self, evaluators: tuple[Call[Evaluator], ...], own: tuple[Call[Injector], ...],
         steps: list[Step], val: Dataset | None,
     ) -> list[Measure]:  # fmt: skip
-        """Group evaluators by what they look at, and find the injectors they need: those under `eval`, then the steps'."""
+        """Group evaluators by what they look at, with the injectors they need: those under `eval`, or the steps'."""
         if not evaluators:
             return []
         if val is None:
             if "val" not in dict(_children(self.root, "datasets")):
-                self.faults.append(evaluators[0].fault("evaluators measure the dataset 'val', which is missing; add datasets.val"))
+                self.faults.append(evaluators[0].fault("there is no dataset to measure; add datasets.val"))
             return []
         self.writers = {key: call for step in steps for call in step.injectors for key in call.writes}
         overridden = {key for call in own for key in call.writes}
@@ -356,7 +364,9 @@ class _Compiler:
                 trainers[name].append(step)
                 if step.losses and name not in within and step.node.path not in self.broken:
                     self.faults.append(
-                        step.node.fault(f"none of its losses depends on {name!r} within the step, so it would not learn; call it with gradients here")
+                        step.node.fault(
+                            f"none of its losses depends on {name!r}, so it would not learn; call it with gradients"
+                        )
                     )
             if not step.losses and step.node.path not in self.broken:
                 self.notices.append(step.node.fault("it has no losses, so it trains nothing"))
@@ -370,7 +380,7 @@ class _Compiler:
 
     def check_visuals(self, writers: Any) -> None:
         logger = self.root.get("logger")
-        for node in (logger.fields["visuals"].items if logger and "visuals" in logger.fields else ()):
+        for node in logger.fields["visuals"].items if logger and "visuals" in logger.fields else ():
             if isinstance(node.value, str) and node.value not in writers and node.value not in self.assumed:
                 self.faults.append(node.fault(f"nothing writes {node.value!r}; {suggest(node.value, writers)}"))
 
@@ -400,7 +410,7 @@ def _shallow(node: Node) -> Node:
     return replace(
         node,
         value={
-            key: replace(child, value={}) if child.fields and key in inner or key == "optimizer_params" else child
+            key: replace(child, value={}) if (child.fields and key in inner) or key == "optimizer_params" else child
             for key, child in node.value.items()
         },
     )

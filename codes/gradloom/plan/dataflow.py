@@ -11,11 +11,16 @@ from gradloom.plan.program import training
 Writers = dict[str, Call[Part] | None]  # a key that comes with the batch has no writer
 
 
-def check(steps: Sequence[Step], given: Iterable[str] | None, assumed: Container[str] = ()) -> tuple[list[Fault], Writers]:
+def check(
+    steps: Sequence[Step],
+    given: Iterable[str] | None,
+    assumed: Container[str] = (),
+    visuals: Iterable[str] = (),
+) -> tuple[list[Fault], Writers]:
     """Find keys read before they are written, written twice, or read at iterations that do not write them.
 
     Where it is not known what a batch holds (`given` is None), a key that nothing writes comes with it. Keys
-    in `assumed` are written by parts with faults of their own.
+    in `assumed` are written by parts with faults of their own; those in `visuals` are read whenever they are written.
     """
     faults: list[Fault] = []
     writers: Writers = dict.fromkeys(given or ())
@@ -32,13 +37,15 @@ def check(steps: Sequence[Step], given: Iterable[str] | None, assumed: Container
                 if key in writers:
                     source = writers[key]
                     by = f"by {source.path} ({_place(source, call)})" if source else "by the dataset"
-                    faults.append(call.fault(f"writes {key!r}, which is already written {by}; choose another name", key))
+                    faults.append(call.fault(f"writes {key!r}, already written {by}; choose another name", key))
                 else:
                     writers[key] = call
     for step in steps:
         faults += never(step)
         for loss in step.losses:
             _cover(loss, loss.gate & step.gate, writers, set(), faults)
+    for writer in filter(None, map(writers.get, visuals)):
+        _cover(writer, writer.gate, writers, set(), faults)
     return faults, writers
 
 
@@ -57,11 +64,11 @@ def never(step: Step) -> Iterable[Fault]:
 def unwritten(call: Call[Part], key: str, known: Iterable[str], eventually: Mapping[str, Call[Injector]]) -> Fault:
     """Say that nothing before a call writes what it reads."""
     if later := eventually.get(key):
+        where = f"{later.path} ({_place(later, call)})"
         only = "eval" if later.part.eval_ else "train" if later.part.train_ else ""
         if only:
-            where = f"{later.path} ({_place(later, call)})"
             return call.fault(f"reads {key!r}, which {where} does not write here; remove its '{only}: true'", key)
-        return call.fault(f"reads {key!r} before {later.path} writes it ({_place(later, call)}); change their order", key)
+        return call.fault(f"reads {key!r} before {where} writes it; change their order", key)
     return call.fault(f"reads {key!r}, which nothing before it writes; {suggest(key, known)}", key)
 
 
@@ -69,9 +76,7 @@ def _place(call: Call[Part], reader: Call[Part]) -> str:
     return call.node.mark.seen_from(reader.node.mark)
 
 
-def _cover(
-    reader: Call[Part], gate: Gate, writers: Writers, seen: set[tuple[int, Gate]], faults: list[Fault]
-) -> None:
+def _cover(reader: Call[Part], gate: Gate, writers: Writers, seen: set[tuple[int, Gate]], faults: list[Fault]) -> None:
     """Check that all that a reader needs, at first or second hand, is written whenever the gate is open."""
     for key in reader.reads:
         writer = writers.get(key)

@@ -1,6 +1,8 @@
 """Show a plan: as the program it amounts to, or as a Mermaid graph."""
 
+import re
 from collections.abc import Iterable
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from gradloom.config.schedules import Schedule
@@ -15,16 +17,19 @@ def listing(plan: Plan) -> str:
     for name, network in plan.networks.items():
         notes = [] if network.trainable else ["frozen"]
         notes += [f"from {network.pretrained.file}"] if network.pretrained else []
-        lines.append(_commented(f"{name} = {network.which_model}({_arguments(network.recipe.arguments.items())})", notes))
+        options = _arguments(network.recipe.arguments.items())
+        lines.append(_commented(f"{name} = {network.which_model}({options})", notes))
     for dataset in plan.datasets.values():
         options = _arguments(dataset.recipe.arguments.items())
         lines.append(f"{dataset.phase} = {dataset.mode}({options}), {dataset.batch_size} at a time")
     micro = plan.sections.train.mega_batch_factor
-    lines += ["", f"{', '.join(plan.given) or 'nothing'} = next batch of train" + (f", in {micro} micro-batches" if micro > 1 else "")]
+    parts = f", in {micro} micro-batches" if micro > 1 else ""
+    lines += ["", f"{', '.join(plan.given) or 'nothing'} = next batch of train{parts}"]
     for step in plan.steps:
         lines += ["", *_step(plan, step)]
     for measure in plan.measures:
-        whom = [f"{measure.stands_in} in place of {measure.stands_in.removesuffix('.ema')}"] if measure.stands_in else []
+        other = measure.stands_in
+        whom = [f"{other} in place of {other.removesuffix('.ema')}"] if other else []
         lines += ["", _commented(f"measure {measure.samples or 'all'} samples of val:", whom)]
         lines += [f"    {_injector(call)}" for call in measure.injectors]
         lines += [_commented(f"    {call.name} = {_call(call)}", _gates(call.gate)) for call in measure.calls]
@@ -39,21 +44,21 @@ def _step(plan: Plan, step: Step) -> Iterable[str]:
     for call in step.injectors:
         yield f"    {_injector(call)}"
     for loss in step.losses:
-        weight = loss.part.weight
-        factor = f"{weight:g} * " if not isinstance(weight, Schedule) else f"{type(weight).__name__.lower()} * "
-        yield _commented(f"    loss {'+' if loss is not step.losses[0] else ''}= {factor}{_call(loss)}", _gates(loss.gate))
+        sign = "=" if loss is step.losses[0] else "+="
+        yield _commented(f"    loss {sign} {_value(loss.part.weight)} * {_call(loss)}", _gates(loss.gate))
     if step.updater:
         by = f"the optimizer of {step.updater}" if step.optimizer_of else _optimizer(step)
-        yield f"    update by {by}"
+        clips = [(step.clip_grad_norm, "all gradients"), (step.clip_grad_eps, "each group's gradients")]
+        yield _commented(f"    update by {by}", [f"{whose} clipped to norm {norm:g}" for norm, whose in clips if norm])
     yield f"    keep {', '.join(exports) or 'nothing'}"
 
 
 def _optimizer(step: Step) -> str:
     if step.optimizer is None:
         return "nothing"
-    rate = step.optimizer.lr
-    options = [("lr", rate if not isinstance(rate, Schedule) else type(rate).__name__.lower())]
-    return f"{step.optimizer.recipe.make.__name__}({_arguments([*options, *step.optimizer.recipe.arguments.items()])})"
+    options = {"lr": step.optimizer.lr, **step.optimizer.recipe.arguments}
+    options |= {"weight_decay": step.optimizer.weight_decay} if step.optimizer.weight_decay else {}
+    return f"{step.optimizer.recipe.make.__name__}({_arguments(options.items())})"
 
 
 def _injector(call: Call[Injector]) -> str:
@@ -73,24 +78,22 @@ def _commented(line: str, notes: list[str]) -> str:
 
 
 def _call(call: Call[Part]) -> str:
-    """A call with its networks and keys, and the options that differ from their defaults."""
+    """A call with its networks, its keys, by name where there are several, and what differs from the defaults."""
     part = call.part
-    ports = [*call.networks, *(_names(getattr(part, field)) for field, port in part.ports.items() if port is Port.READ)]
-    inherited = {"after", "before", "every", "weight", "grad", "no_grad", "train_", "eval_", "for_", "samples"}
-    options = [
-        (field.name.rstrip("_"), value)
-        for field in part.options()
-        if field.name not in inherited and field.name not in part.ports and (value := getattr(part, field.name)) != field.default
-    ]
-    return f"{part.type_name}({', '.join(filter(None, [*ports, _arguments(options)]))})"
+    reads = [(field.rstrip("_"), getattr(part, field)) for field, port in part.ports.items() if port is Port.READ]
+    reads = [(name, value) for name, value in reads if value is not None]
+    keys = _arguments(reads) if len(reads) > 1 else "".join(_value(value) for _, value in reads)
+    own = [field for field in part.options() if field.init and field.name not in {*_SHOWN_ELSEWHERE, *part.ports}]
+    options = [(field.name.rstrip("_"), getattr(part, field.name)) for field in own if _is_set(part, field)]
+    return f"{part.type_name}({', '.join(filter(None, [*call.networks, keys, _arguments(options)]))})"
 
 
-def _names(names: Any) -> str:
-    if names is None:
-        return ""
-    if isinstance(names, list | tuple):
-        return f"[{', '.join(map(_names, names))}]"
-    return str(names)
+_SHOWN_ELSEWHERE = {"after", "before", "every", "weight", "grad", "no_grad", "train_", "eval_", "for_", "samples"}
+
+
+def _is_set(part: Part, field: Field[Any]) -> bool:
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return bool(getattr(part, field.name) != default)
 
 
 def _arguments(options: Iterable[tuple[str, Any]]) -> str:
@@ -98,25 +101,39 @@ def _arguments(options: Iterable[tuple[str, Any]]) -> str:
 
 
 def _value(value: Any) -> str:
+    """A value as the options write it, more or less."""
+    if isinstance(value, Schedule):
+        kind = next(name for name, cls in Schedule.kinds.items() if cls is type(value))
+        own = [(field.name.rstrip("_"), getattr(value, field.name)) for field in fields(value)]
+        return f"{kind}({_arguments(own[1:])} {value.unit}s)"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def mermaid(plan: Plan) -> str:
-    """Draw which part writes and which reads each key."""
-    lines, source = ["flowchart LR"], {key: "batch" for key in plan.given}
-    lines.append("  batch([batch])")
+    """Draw which part writes and which reads each key, and the networks they call."""
+    lines, source = ["flowchart LR", "  batch([batch])"], dict.fromkeys(plan.given, "batch")
+    lines += [f"  {_box('network', name)}[/{name}/]" for name in plan.networks]
     for step in plan.steps:
-        lines.append(f'  subgraph {step.name}["{step.name}: trains {", ".join(step.trains)}"]')
+        trained = ", ".join(step.trains) or "nothing"
+        lines.append(f'  subgraph {_box("step", step.name)}["{step.name}: trains {trained}"]')
         for call in (*step.injectors, *step.losses):
             left, right = ("[", "]") if isinstance(call.part, Injector) else ("{{", "}}")
-            lines.append(f'    {_box(call)}{left}"{call.name}: {call.part.type_name}"{right}')
+            lines.append(f'    {_box(call.path)}{left}"{call.name}: {call.part.type_name}"{right}')
         lines.append("  end")
         for call in (*step.injectors, *step.losses):
-            lines += [f"  {source[key]} -- {key} --> {_box(call)}" for key in dict.fromkeys(call.reads) if key in source]
-            lines += [f"  {network}[/{network}/] -.-> {_box(call)}" for network in dict.fromkeys(call.networks)]
-            source |= dict.fromkeys(call.writes, _box(call))
+            box, reads = _box(call.path), dict.fromkeys(call.reads)
+            lines += [f'  {source[key]} -- "{key}" --> {box}' for key in reads if key in source]
+            lines += [f"  {_box('network', _base(name))} -.-> {box}" for name in dict.fromkeys(call.networks)]
+            source |= dict.fromkeys(call.writes, box)
     return "\n".join(lines)
 
 
-def _box(call: Call[Part]) -> str:
-    return call.path.replace(".", "_")
+def _base(network: str) -> str:
+    return network.removesuffix(".ema")
+
+
+def _box(*path: str) -> str:
+    """A name that Mermaid takes."""
+    return re.sub(r"\W", "_", "_".join(path))

@@ -21,18 +21,17 @@ from gradloom.plan.plan import Optimizer, Recipe
 from gradloom.registry import Registry
 
 optimizers = Registry[optim.Optimizer]("optimizer")
+_ASK_MORE = (optim.Optimizer, optim.LBFGS)  # the latter wants the loss again and again
 for _class in vars(optim).values():
-    if isinstance(_class, type) and issubclass(_class, optim.Optimizer) and _class not in (optim.Optimizer, optim.LBFGS):
+    if isinstance(_class, type) and issubclass(_class, optim.Optimizer) and _class not in _ASK_MORE:
         optimizers.add(_class.__name__.lower(), _class)
 
 lr_schemes = Registry[Any]("learning rate scheme")
-_NEEDS_MORE = ("LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler", "ReduceLROnPlateau")
-for _name, _scheduler in vars(lr_scheduler).items():
-    if isinstance(_scheduler, type) and issubclass(_scheduler, lr_scheduler.LRScheduler) and not _name.startswith("_"):
-        if _name not in _NEEDS_MORE:  # these take functions, other schedulers, or a metric
-            lr_schemes.add(_name, _scheduler)
-for _own in (schemes.CosineAnnealingLR_Restart,):
-    lr_schemes.add(_own.__name__, _own)
+_TAKE_MORE = ("LRScheduler", "LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler", "ReduceLROnPlateau")
+for _name in lr_scheduler.__all__:
+    if _name not in _TAKE_MORE:  # these take functions, other schedulers or a metric
+        lr_schemes.add(_name, getattr(lr_scheduler, _name))
+lr_schemes.add("CosineAnnealingLR_Restart", schemes.CosineAnnealingLR_Restart)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +65,8 @@ def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimi
     elif cls is not None:
         takes = {parameter for parameter, _, _ in parameters_of(cls)}
         arguments = bind(cls, node, found, _COMMON, _OURS)
-        common = make(_Common, replace(node, value={key: node.fields[key] for key in node.fields.keys() & _COMMON}), found)
+        ours = {option: child for option, child in node.fields.items() if option in _COMMON}
+        common = make(_Common, replace(node, value=ours), found)
         if common:
             _join_betas(common, takes, arguments, node, found)
             if common.weight_decay and "weight_decay" not in takes:
@@ -98,7 +98,8 @@ def _join_betas(common: _Common, takes: set[str], arguments: dict[str, Any], nod
         why = "'betas' is there too" if "betas" in node.fields else "this optimizer has no betas"
         faults.append(node.fields["beta1" if common.beta1 is not None else "beta2"].fault(f"{why}; remove it"))
         return
-    arguments["betas"] = (0.9 if common.beta1 is None else common.beta1, 0.999 if common.beta2 is None else common.beta2)
+    beta1 = 0.9 if common.beta1 is None else common.beta1
+    arguments["betas"] = (beta1, 0.999 if common.beta2 is None else common.beta2)
 
 
 def bind_lr_scheme(node: Node | None, train: Train, faults: list[Fault]) -> Recipe | None:
@@ -115,13 +116,17 @@ def bind_lr_scheme(node: Node | None, train: Train, faults: list[Fault]) -> Reci
     cls = lr_schemes.choose(chosen, "type", found)
     arguments: dict[str, Any] = {}
     if cls is schemes.CosineAnnealingLR_Restart:
-        found.append(node.fault("its options stand in 'train' itself; write default_lr_scheme: CosineAnnealingLR_Restart"))
+        found.append(node.fault("its options stand in 'train' itself; write only the name, CosineAnnealingLR_Restart"))
     elif cls is not None:
         arguments = bind(cls, chosen, found, {"type"}, _NOT_OPTIONS)
         if "cycle_momentum" in inspect.signature(cls).parameters:
             arguments["cycle_momentum"] = False
         if not found:
             _try(lambda: schemes.TorchScheme(cls, arguments).lr(0.1, 1), node, found)
+        if cls is lr_scheduler.OneCycleLR and not found:  # beyond its end it raises
+            end = arguments.get("total_steps") or arguments["epochs"] * arguments["steps_per_epoch"]
+            if end < train.niter:
+                found.append(node.fault(f"it ends after {end} iterations, train.niter is {train.niter}; make them one"))
     faults += found
     return None if found else Recipe(schemes.TorchScheme, {"make": cls, "arguments": arguments}, node)
 

@@ -13,13 +13,14 @@ from gradloom.errors import Fault
 
 
 def bring_in(plugins: Node | None, faults: list[Fault]) -> None:
-    """Import each plugin: a file such as `my_parts.py`, relative to the options, or a module such as `my_package.parts`."""
+    """Import each plugin: a file such as `my_parts.py`, relative to the options, or a module such as `my.parts`."""
     for node in plugins.items if plugins else ():
         if isinstance(node.value, str):
             try:
                 _import(node.value, Path(node.mark.file).parent)
             except _NoFile:
-                faults.append(node.fault(f"there is no file {node.value}; its path starts from the folder of the options"))
+                where = "its path starts from the folder of the options"
+                faults.append(node.fault(f"there is no file {node.value}; {where}"))
             except (Exception, SystemExit) as error:  # whatever a plugin raises is its user's to mend
                 faults.append(node.fault(f"cannot be brought in: {_told(error, Path(node.value).name)}"))
 

@@ -39,7 +39,10 @@ class Program:
 
 
 def program(plan: Plan, iteration: int, keep: frozenset[str]) -> Program:
-    """Work out an iteration from its end: a call runs if something that runs after it reads what it writes."""
+    """Work out an iteration from its end: a call runs if something that runs after it reads what it writes.
+
+    A key in `keep` that an injector writes in other iterations only is not there in this one.
+    """
     wanted = set(keep)
     routines = []
     for step in reversed(plan.steps):
@@ -47,7 +50,8 @@ def program(plan: Plan, iteration: int, keep: frozenset[str]) -> Program:
         routine = _routine(step, trains, losses, iteration, wanted)
         if routine.injectors or routine.losses:
             routines.append(routine)
-    return Program(tuple(sorted(wanted)), tuple(reversed(routines)))
+    made = {key for step in plan.steps for call in step.injectors if training(call) for key in call.writes}
+    return Program(tuple(sorted(wanted - made)), tuple(reversed(routines)))
 
 
 def _training(plan: Plan, step: Step, iteration: int) -> tuple[tuple[str, ...], Sequence[Call[Loss]]]:

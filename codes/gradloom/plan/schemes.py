@@ -37,16 +37,15 @@ class MultiStepLR:
         return initial * weight * self.gamma**passed
 
 
-class CosineAnnealingLR_Restart:  # noqa: N801, the ancestor's name
-    """Holds the initial rate for some iterations, then swings down a cosine of each period (arXiv 1608.03983, eq. 5)."""
+class CosineAnnealingLR_Restart:
+    """Holds the initial rate for some iterations, then swings down cosines (arXiv 1608.03983, eq. 5)."""
 
-    def __init__(
-        self, periods: Sequence[int], hold: int = 0, eta_min: float = 0.0, restarts: Restarts = ()
-    ) -> None:
+    def __init__(self, periods: Sequence[int], hold: int = 0, eta_min: float = 0.0, restarts: Restarts = ()) -> None:
         self.restarts = sorted(restarts)
         needed = 1 + sum(start > 0 for start, _ in self.restarts)
         if len(periods) < needed:
-            raise ValueError(f"'T_period' needs {needed} periods, one for each stretch between 'restarts', got {len(periods)}")
+            need = f"'T_period' needs {needed} periods, one for each stretch between 'restarts'"
+            raise ValueError(f"{need}, got {len(periods)}")
         self.periods, self.hold, self.eta_min = periods, hold, eta_min
 
     def lr(self, initial: float, iteration: int) -> float:

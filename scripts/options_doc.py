@@ -1,0 +1,109 @@
+"""Write docs/options.md from the code: every section, step, network, dataset, injector, loss and evaluator.
+
+    python scripts/options_doc.py            writes the file
+    python scripts/options_doc.py --check    fails if the file is not what the code says
+"""
+
+import argparse
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "codes"))
+
+from gradloom import parts  # noqa: E402, the package need not be installed
+from gradloom.config.binding import describe, parameters_of  # noqa: E402
+from gradloom.config.schedules import Schedule  # noqa: E402
+from gradloom.config.sections import Eval, Logger, Paths, Sections, Train  # noqa: E402
+from gradloom.parts import Evaluator, Injector, Loss  # noqa: E402
+from gradloom.plan.compile import DatasetOptions, NetworkOptions, StepOptions  # noqa: E402
+from gradloom.plan.optimizers import CommonOptions, lr_schemes, optimizers  # noqa: E402
+
+TARGET = ROOT / "docs" / "options.md"
+HEAD = """# Options
+
+Written by `scripts/options_doc.py` from the code; `--check` holds it to that. A word in **bold** has to be given.
+"""
+
+
+def lines() -> Iterator[str]:
+    """The whole document."""
+    yield HEAD
+    yield "## Sections\n"
+    trees = {"train", "eval", "logger", "path", "pretrained"}
+    yield from section("At the top", Sections, trees)
+    for name, cls in (("train", Train), ("eval", Eval), ("logger", Logger), ("path", Paths)):
+        yield from section(f"`{name}:`", cls)
+    yield "`path.pretrain_model_<network>` names a file of weights to start from, `pretrain_base_path_<network>` a prefix of names in it.\n"
+    yield from section("`networks.<name>:`", NetworkOptions)
+    yield from section("`datasets.train:`, `datasets.val:`", DatasetOptions)
+    yield from section("`steps.<name>:`", StepOptions)
+    yield from section("`optimizer_params:`", CommonOptions)
+    yield f"and those of the optimizer's class in torch. Optimizers: {', '.join(sorted(optimizers.classes))}.\n"
+    yield f"Learning rate schemes: MultiStepLR, {', '.join(sorted(lr_schemes.classes))}.\n"
+    yield "### Schedules\n"
+    yield "A number marked `or a schedule` may be written `{<kind>: {...}}`; `unit` is `iteration` or `epoch`.\n"
+    for kind, schedule in Schedule.kinds.items():
+        yield from section(f"`{kind}`", schedule, {"unit"}, level="####")
+    kinds: tuple[tuple[str, Any], ...] = (
+        ("Injectors", Injector), ("Losses", Loss), ("Evaluators", Evaluator),
+    )  # fmt: skip
+    for title, kind_of_part in kinds:
+        yield f"## {title}\n"
+        yield from section("All", kind_of_part)
+        inherited = {name for name, _, _ in parameters_of(kind_of_part)}
+        for name in kind_of_part.registry.discover():
+            yield from section(f"`{name}`", kind_of_part.registry.classes[name], inherited)
+    for title, registry in (("Networks", parts.networks), ("Datasets", parts.datasets)):
+        yield f"## {title}\n"
+        for name in registry.discover():
+            if registry.classes[name].__module__.startswith("gradloom."):
+                yield from section(f"`{name}`", registry.classes[name])
+
+
+def section(title: str, target: Callable[..., Any], skip: set[str] | None = None, level: str = "###") -> Iterator[str]:
+    """A title, what the class says of itself, and a table of its options."""
+    yield f"{level} {title}\n"
+    yield inspect.cleandoc(target.__doc__ or "") + "\n"
+    rows = [(name, hint, default) for name, hint, default in parameters_of(target) if name not in (skip or set())]
+    if rows:
+        yield "| option | takes | default |\n|---|---|---|"
+        for name, hint, default in rows:
+            shown = f"**{name.rstrip('_')}**" if default is inspect.Parameter.empty else name.rstrip("_")
+            takes = describe(hint).replace("|", "\\|")
+            yield f"| {shown} | {takes} | {default_of(target, name, default)} |"
+        yield ""
+
+
+def default_of(target: Callable[..., Any], name: str, default: Any) -> str:
+    """A default as one would write it in YAML."""
+    if is_dataclass(target):
+        field = next((field for field in fields(target) if field.name == name), None)
+        if field is not None and field.default_factory is not MISSING:
+            default = field.default_factory()
+    if default is inspect.Parameter.empty:
+        return ""
+    if default is None:
+        return "none"
+    return str(default).lower() if isinstance(default, bool) else f"{default}".replace("|", "\\|") or "empty"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    text = "\n".join(lines())
+    if parser.parse_args().check:
+        if TARGET.read_text(encoding="utf-8") == text:
+            return 0
+        print("docs/options.md is not what the code says; run python scripts/options_doc.py", file=sys.stderr)
+        return 1
+    TARGET.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

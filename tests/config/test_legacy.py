@@ -1,0 +1,152 @@
+"""The ancestor's spellings: every rule of the table rewrites, drops or refuses what it says."""
+
+from typing import Any
+
+import pytest
+
+from gradloom.config.legacy import RULES, modernize
+from gradloom.config.source import parse
+from gradloom.errors import Fault
+
+
+def modern(text: str) -> tuple[Any, list[str], list[str]]:
+    node, found = parse(text, "x.yml")
+    assert node is not None and found == []
+    faults, notices = list[Fault](), list[Fault]()
+    root = modernize(node, faults, notices)
+    return root.plain(), [str(fault) for fault in faults], [str(notice) for notice in notices]
+
+
+SILENT: list[tuple[str, Any]] = [
+    ("fp16: false", {}),
+    ("fp16:", {}),
+    ("wandb: false", {}),
+    ("checkpointing_enabled: false", {}),
+    ("keep_optimizer_states_on_cpu: false", {}),
+    ("steps: {s: {check_grads_for_nan: false}}", {"steps": {"s": {}}}),
+    ("train: {ema_on_cpu: false, auto_collate:}", {"train": {}}),
+    ("eval: {pure: false}", {"eval": {}}),
+    ("logger: {recurrent_visual_indices: false, is_mel_spectrogram: false}", {"logger": {}}),
+]
+
+REWRITTEN: list[tuple[str, Any, list[str]]] = [
+    ("model: extensibletrainer", {}, ["model: dropped: every run is trained by the one trainer"]),
+    ("distortion: sr", {}, ["distortion: dropped: nothing reads it"]),
+    ("suffix: x", {}, ["suffix: dropped: nothing reads it"]),
+    ("scale: 4", {}, ["scale: dropped: each dataset and network has its own"]),
+    ("amp_opt_level: O1", {}, ["amp_opt_level: dropped: apex is gone; see 'precision'"]),
+    ("cuda_benchmarking_enabled: true", {}, ["cuda_benchmarking_enabled: dropped: cuDNN's benchmark is on"]),
+    ("dist_backend: apex", {}, ["dist_backend: dropped: gradients are averaged without a wrapper"]),
+    ("ddp_find_unused_parameters: true", {}, ["ddp_find_unused_parameters: dropped: gradients are averaged without a "
+     "wrapper"]),
+    ("ddp_static_graph: true", {}, ["ddp_static_graph: dropped: gradients are averaged without a wrapper"]),
+    ("automatically_recover_nan_by_reverting_n_saves: 2", {}, ["automatically_recover_nan_by_reverting_n_saves: "
+     "dropped: the ancestor never did it"]),
+    ("fp16: true", {"precision": "fp16"}, ["fp16: read as 'fp16'", "fp16: read as 'precision'"]),
+    ("grad_scaler_enabled: true", {}, ["grad_scaler_enabled: dropped: fp16 has a scaler, fp32 and bf16 need none"]),
+    ("force_start_step: -1", {}, ["force_start_step: dropped: a resumed run goes on where it was"]),
+    ("networks: {g: {which_model_G: x}}", {"networks": {"g": {"which_model": "x"}}}, ["networks.g.which_model_G: read "
+     "as 'which_model'"]),
+    ("networks: {g: {which_model_D: x}}", {"networks": {"g": {"which_model": "x"}}}, ["networks.g.which_model_D: read "
+     "as 'which_model'"]),
+    ("networks: {g: {args: {nf: 3}}}", {"networks": {"g": {"kwargs": {"nf": 3}}}}, ["networks.g.args: read as "
+     "'kwargs'"]),
+    ("networks: {g: {wandb_debug: true}}", {"networks": {"g": {}}}, ["networks.g.wandb_debug: dropped: it watched a "
+     "network in Weights & Biases"]),
+    ("networks: {g: {blocks_per_checkpoint: 1}, h: {kwargs: {blocks_per_checkpoint: 1}}}", {"networks": {"g": {},
+     "h": {"kwargs": {}}}}, ["networks.h.kwargs.blocks_per_checkpoint: dropped: it was never read",
+     "networks.g.blocks_per_checkpoint: dropped: it was never read"]),
+    ("networks: {g: {args: {blocks_per_checkpoint: 1}}}", {"networks": {"g": {"kwargs": {}}}},
+     ["networks.g.args.blocks_per_checkpoint: dropped: it was never read", "networks.g.args: read as 'kwargs'"]),
+    ("steps: {s: {lr: 1, beta1: 0.5}}", {"steps": {"s": {"optimizer_params": {"lr": 1, "beta1": 0.5}}}},
+     ["steps.s.lr: read as optimizer_params.lr", "steps.s.beta1: read as optimizer_params.beta1"]),
+    ("steps: {s: {weight_decay: 1, beta2: 0.5, optimizer_params: {lr: 1}}}", {"steps": {"s": {"optimizer_params": {
+     "lr": 1, "weight_decay": 1, "beta2": 0.5}}}}, ["steps.s.weight_decay: read as optimizer_params.weight_decay",
+     "steps.s.beta2: read as optimizer_params.beta2"]),
+    ("steps: {s: {lr: 1, optimizer_params: {lr: 2}}}", {"steps": {"s": {"optimizer_params": {"lr": 2}}}},
+     ["steps.s.lr: dropped: 'optimizer_params' has it too"]),
+    ("steps: {s: {generator: g, generator_outputs: [x], loss_log_buffer: 3}}", {"steps": {"s": {}}},
+     ["steps.s.generator: dropped: it was never read", "steps.s.generator_outputs: dropped: it was never read",
+      "steps.s.loss_log_buffer: dropped: losses are means over each logging interval"]),
+    ("steps: {s: {injectors: {i: {fp16: true, use_ema_model: true}}}}", {"steps": {"s": {"injectors": {"i": {
+     "use_ema": True}}}}}, ["steps.s.injectors.i.fp16: dropped: the run's precision holds for all",
+     "steps.s.injectors.i.use_ema_model: read as 'use_ema'"]),
+    ("steps: {s: {losses: {l: {type: crossentropy}}}}", {"steps": {"s": {"losses": {"l": {"type": "cross_entropy"}}}}},
+     ["steps.s.losses.l.type: read as 'cross_entropy'"]),
+    ("train: {warmup_steps: 5}", {"train": {"warmup_iter": 5}}, ["train.warmup_steps: read as 'warmup_iter'"]),
+    ("train: {warmup_steps: 5, warmup_iter: 6}", {"train": {"warmup_iter": 6}}, ["train.warmup_steps: dropped: "
+     "'warmup_iter' is there too"]),
+    ("eval: {output_state: gen, compute_psnr: true, compute_fea: true}", {"eval": {}}, ["eval.output_state: dropped: "
+     "evaluators and visuals name what they read", "eval.compute_psnr: dropped: it was never read; see the evaluator "
+     "'psnr'", "eval.compute_fea: dropped: it was never read"]),
+]  # fmt: skip
+
+REFUSED: list[tuple[str, Any, list[str]]] = [
+    ("wandb: true", {}, ["wandb: not supported yet; remove it: metrics.jsonl and TensorBoard are written"]),
+    ("checkpointing_enabled: true", {}, ["checkpointing_enabled: gradient checkpointing is not supported yet; remove "
+     "it"]),
+    ("train: {val_freq_megasamples: 1}", {"train": {}}, ["train.val_freq_megasamples: not supported; write val_freq, "
+     "in iterations"]),
+]  # fmt: skip
+
+KEPT = [
+    "keep_optimizer_states_on_cpu: true",
+    "force_start_step: 100",
+    "steps: {s: {check_grads_for_nan: true}}",
+    "steps: {s: {injectors: {i: {fp16: false}}}}",
+    "steps: {s: {losses: {l: {type: pix}}}}",
+    "train: {ema_on_cpu: true, auto_collate: 1}",
+    "eval: {pure: true}",
+    "logger: {recurrent_visual_indices: [0], is_mel_spectrogram: true}",
+    "fp16: 1",
+    "networks: [which_model_G]",
+    "steps: {s: 3}",
+    "networks:",
+]
+
+
+def placed(messages: list[str]) -> list[str]:
+    """Messages without their places, which all have to be in line 1."""
+    assert all(message.startswith("x.yml:1:") for message in messages)
+    return [message.split(": ", 1)[1] for message in messages]
+
+
+@pytest.mark.parametrize(("text", "plain"), SILENT)
+def test_what_says_only_what_is_so_anyway_goes_silently(text: str, plain: Any) -> None:
+    assert modern(text) == (plain, [], [])
+
+
+@pytest.mark.parametrize(("text", "plain", "messages"), REWRITTEN)
+def test_what_is_dropped_or_rewritten_is_said(text: str, plain: Any, messages: list[str]) -> None:
+    found, faults, notices = modern(text)
+    assert found == plain
+    assert faults == []
+    assert placed(notices) == messages
+
+
+@pytest.mark.parametrize(("text", "plain", "messages"), REFUSED)
+def test_what_is_not_supported_is_refused(text: str, plain: Any, messages: list[str]) -> None:
+    found, faults, notices = modern(text)
+    assert found == plain
+    assert placed(faults) == messages
+    assert notices == []
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_what_no_rule_is_for_stays_to_be_judged_elsewhere(text: str) -> None:
+    node, _ = parse(text, "x.yml")
+    assert node is not None
+    assert modern(text) == (node.plain(), [], [])
+
+
+def test_every_rule_is_tested_here() -> None:
+    texts = [case[0] for case in (*SILENT, *REWRITTEN, *REFUSED)]
+    names = {rule.pattern.rpartition(".")[2] for rule in RULES}
+    assert [name for name in names if not any(name in text for text in texts)] == []
+
+
+def test_what_moves_keeps_its_line_and_takes_its_new_path() -> None:
+    node, _ = parse("steps:\n  s:\n    lr: 1\n", "x.yml")
+    assert node is not None
+    moved = modernize(node, [], []).fields["steps"].fields["s"].fields["optimizer_params"].fields["lr"]
+    assert (moved.mark.line, moved.path) == (3, "steps.s.optimizer_params.lr")

@@ -1,0 +1,124 @@
+"""The optimizers that are built: lean ones that round as torch's, groups, clipping."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from gradloom.engine.adam import LeanAdam, LeanAdamW
+from gradloom.engine.build import split_parameters
+from making import GAN, gan_batch, trainer_of, weights
+from torch import nn, optim
+
+SHAPES = [(8, 3, 3, 3), (8,), (1,), (5, 7), ()]
+
+
+@pytest.mark.parametrize(("lean", "plain"), [(LeanAdam, optim.Adam), (LeanAdamW, optim.AdamW)])
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"betas": (0.5, 0.99), "eps": 1e-6}, {"amsgrad": True}, {"maximize": True}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_lean_adam_equals_torchs_to_the_bit(
+    lean: Callable[..., Any], plain: Callable[..., Any], options: dict[str, Any], dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape, dtype=dtype)) for shape in SHAPES]
+    theirs = [nn.Parameter(parameter.detach().clone()) for parameter in ours]
+    first, second = lean(ours, lr=1e-2, **options), plain(theirs, lr=1e-2, **options)
+    for iteration in range(30):
+        for one, other in zip(ours, theirs, strict=True):
+            skipped = iteration % 7 == 3 and one.dim() == 1
+            one.grad = None if skipped else torch.randn_like(one) * 10.0 ** -(iteration % 9)
+            other.grad = None if one.grad is None else one.grad.clone()
+        if iteration == 15:
+            for optimizer in (first, second):
+                optimizer.param_groups[0]["lr"] = 3e-3
+        first.step()
+        second.step()
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    mine, yours = first.state_dict()["state"], second.state_dict()["state"]
+    assert all(torch.equal(mine[index][key], yours[index][key]) for index in yours for key in yours[index])
+
+
+def test_state_goes_back_and_forth_with_torchs() -> None:
+    parameter = nn.Parameter(torch.ones(3))
+    plain = optim.AdamW([parameter], lr=1e-2)
+    parameter.grad = torch.ones(3)
+    plain.step()
+    lean = LeanAdamW([parameter], lr=1e-2)
+    lean.load_state_dict(plain.state_dict())
+    lean.step()
+    plain.load_state_dict(lean.state_dict())
+    assert float(plain.state[parameter]["step"]) == 2
+
+
+class Mixed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(2))
+        self.linear = nn.Linear(2, 2)
+        self.deep = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Sequential(nn.LayerNorm(2)))
+        self.words = nn.Embedding(3, 2)
+        self.tied = self.linear
+
+
+def test_norms_biases_and_embeddings_are_told_from_weights_each_once() -> None:
+    module = Mixed()
+    names = {parameter: name for name, parameter in module.named_parameters()}
+    weights, others = split_parameters([module])
+    assert [names[p] for p in weights] == ["linear.weight", "deep.0.weight"]
+    assert sorted(names[p] for p in others) == sorted(
+        ["bias", "linear.bias", "deep.0.bias", "deep.1.weight", "deep.1.bias", "deep.2.0.weight", "deep.2.0.bias", "words.weight"]
+    )
+
+
+def _decay_only(trainer: Any) -> dict[str, bool]:
+    """Which of the generator's parameters shrink although their gradients are zero."""
+    for parameter in trainer.networks["generator"].parameters():
+        nn.init.ones_(parameter)
+    optimizer = trainer.optimizers["generator_step"]
+    for parameter in trainer.networks["generator"].parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    return {name: bool((value < 1).all()) for name, value in weights(trainer.networks["generator"]).items()}
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_weight_decay_is_for_weights(name: str) -> None:
+    trainer = trainer_of(
+        GAN,
+        f"steps.generator_step.optimizer={name}",
+        "steps.generator_step.optimizer_params={lr: 0.1, weight_decay: 0.5}",
+    )
+    shrunk = _decay_only(trainer)
+    assert shrunk == {"0.weight": True, "0.bias": False, "2.weight": True, "2.bias": False}
+
+
+def test_there_is_no_weight_decay_unless_it_is_asked_for() -> None:
+    trainer = trainer_of(GAN, "steps.generator_step.optimizer=adamw")
+    assert not any(_decay_only(trainer).values())
+
+
+@pytest.mark.parametrize(("option", "together"), [("clip_grad_norm", True), ("clip_grad_eps", False)])
+def test_gradients_are_clipped_together_or_group_by_group(option: str, together: bool) -> None:
+    """With SGD and a rate of 1 an update is the clipped gradient."""
+    plain = "steps.generator_step.optimizer_params={lr: 1.0}"
+    free = trainer_of(GAN, "steps.generator_step.optimizer=sgd", plain)
+    tied = trainer_of(GAN, "steps.generator_step.optimizer=sgd", plain, f"steps.generator_step.{option}=0.01")
+    updates = []
+    for trainer in (free, tied):
+        before = weights(trainer.networks["generator"])
+        trainer.train_step(gan_batch())
+        updates.append({key: before[key] - value for key, value in weights(trainer.networks["generator"]).items()})
+    groups = [list(updates[0])] if together else [["0.weight", "2.weight"], ["0.bias", "2.bias"]]
+    for group in groups:
+        norm = torch.cat([updates[0][key].flatten() for key in group]).norm()
+        for key in group:
+            torch.testing.assert_close(updates[1][key], updates[0][key] * min(1, 0.01 / (float(norm) + 1e-6)), rtol=1e-4, atol=1e-7)
+
+
+def test_every_optimizer_of_torch_trains() -> None:
+    for name in ("adadelta", "adagrad", "adamax", "nadam", "radam", "rmsprop", "rprop", "sgd", "asgd", "adafactor"):
+        trainer = trainer_of(GAN, f"steps.generator_step.optimizer={name}")
+        before = weights(trainer.networks["generator"])
+        trainer.train_step(gan_batch())
+        after = weights(trainer.networks["generator"])
+        assert all(not torch.equal(before[key], after[key]) for key in before), name
