@@ -186,8 +186,11 @@ def _convert_schedule(node: Node, faults: list[Fault]) -> Any:
     else:
         faults.append(node.fault(f"expected a number or a schedule such as {{linear: {{...}}}}, got {node.show()}"))
         return None
+    if not isinstance(name, str):
+        faults.append(kind.fault(f"expected the name of a schedule, got {kind.show()}"))
+        return None
     if name not in kinds:
-        faults.append(kind.fault(f"no schedule is called {name!r}; {suggest(str(name), kinds)}"))
+        faults.append(kind.fault(f"no schedule is called {name!r}; {suggest(name, kinds)}"))
         return None
     return make(kinds[name], body, faults, skip)
 

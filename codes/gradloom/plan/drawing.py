@@ -37,8 +37,9 @@ def listing(plan: Plan) -> str:
 
 
 def _step(plan: Plan, step: Step) -> Iterable[str]:
-    first = plan.program(step.gate.first or 0)
-    exports = next((routine.exports for routine in first.routines if routine.step is step), ())
+    later = plan.steps[plan.steps.index(step) + 1 :]
+    wanted = {key for other in later for call in (*other.injectors, *other.losses) for key in call.reads}
+    exports = [key for call in step.injectors for key in call.writes if key in {*wanted, *plan.sections.logger.visuals}]
     gate = [] if step.gate.always else [str(step.gate)]
     yield _commented(f"step {step.name}, training {', '.join(step.trains) or 'nothing'}:", gate)
     for call in step.injectors:
