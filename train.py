@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "codes"))
 
-from gradloom.cli import main  # noqa: E402, the package need not be installed
+from gradloom.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Train the networks of an options file, from this folder as in the ancestor: `python train.py -opt ../options/x.yml`."""
+"""Train the networks of an options file, from this folder: `python train.py -opt ../options/x.yml`."""
 
 import sys
 

@@ -23,8 +23,8 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "codes"))
 
-import gradloom  # noqa: E402, the package need not be installed
-from gradloom.parts import networks  # noqa: E402
+import gradloom
+from gradloom.parts import networks
 
 
 @networks.register("bench_mlp")
@@ -168,7 +168,9 @@ def trainer_of(options: str, device: str) -> gradloom.Trainer:
         return gradloom.ExtensibleTrainer(gradloom.load(file), device=device)
 
 
-def rounds(first: Callable[[], None], second: Callable[[], None], count: int, device: str) -> Iterator[tuple[float, float]]:
+def rounds(
+    first: Callable[[], None], second: Callable[[], None], count: int, device: str
+) -> Iterator[tuple[float, float]]:
     """Seconds that each took, one after the other, after one round to warm up."""
     for number in range(count + 1):
         times = []

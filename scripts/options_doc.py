@@ -1,11 +1,12 @@
 """Write docs/options.md from the code: every section, step, network, dataset, injector, loss and evaluator.
 
-    python scripts/options_doc.py            writes the file
-    python scripts/options_doc.py --check    fails if the file is not what the code says
+python scripts/options_doc.py            writes the file
+python scripts/options_doc.py --check    fails if the file is not what the code says
 """
 
 import argparse
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass
@@ -20,8 +21,8 @@ from gradloom.config.binding import describe, parameters_of  # noqa: E402
 from gradloom.config.schedules import Schedule  # noqa: E402
 from gradloom.config.sections import Eval, Logger, Paths, Sections, Train  # noqa: E402
 from gradloom.parts import Evaluator, Injector, Loss  # noqa: E402
-from gradloom.plan.compile import DatasetOptions, NetworkOptions, StepOptions  # noqa: E402
 from gradloom.plan.optimizers import CommonOptions, lr_schemes, optimizers  # noqa: E402
+from gradloom.plan.pieces import DatasetOptions, NetworkOptions, StepOptions  # noqa: E402
 
 TARGET = ROOT / "docs" / "options.md"
 HEAD = """# Options
@@ -34,11 +35,12 @@ def lines() -> Iterator[str]:
     """The whole document."""
     yield HEAD
     yield "## Sections\n"
-    trees = {"train", "eval", "logger", "path", "pretrained"}
+    trees = {"train", "eval", "logger", "path", "pretrained", "faulty"}
     yield from section("At the top", Sections, trees)
     for name, cls in (("train", Train), ("eval", Eval), ("logger", Logger), ("path", Paths)):
         yield from section(f"`{name}:`", cls)
-    yield "`path.pretrain_model_<network>` names a file of weights to start from, `pretrain_base_path_<network>` a prefix of names in it.\n"
+    yield "`path.pretrain_model_<network>` names a file of weights to start from, "
+    yield "`pretrain_base_path_<network>` a prefix of the names in it.\n"
     yield from section("`networks.<name>:`", NetworkOptions)
     yield from section("`datasets.train:`, `datasets.val:`", DatasetOptions)
     yield from section("`steps.<name>:`", StepOptions)
@@ -71,12 +73,23 @@ def section(title: str, target: Callable[..., Any], skip: set[str] | None = None
     yield inspect.cleandoc(target.__doc__ or "") + "\n"
     rows = [(name, hint, default) for name, hint, default in parameters_of(target) if name not in (skip or set())]
     if rows:
-        yield "| option | takes | default |\n|---|---|---|"
+        comments = comments_of(target)
+        yield "| option | takes | default | |\n|---|---|---|---|"
         for name, hint, default in rows:
             shown = f"**{name.rstrip('_')}**" if default is inspect.Parameter.empty else name.rstrip("_")
             takes = describe(hint).replace("|", "\\|")
-            yield f"| {shown} | {takes} | {default_of(target, name, default)} |"
+            yield f"| {shown} | {takes} | {default_of(target, name, default)} | {comments.get(name, '')} |"
         yield ""
+
+
+def comments_of(target: Callable[..., Any]) -> dict[str, str]:
+    """What the source says at the end of the line of each attribute."""
+    found: dict[str, str] = {}
+    for cls in reversed(target.__mro__) if isinstance(target, type) else ():
+        if cls.__module__.startswith("gradloom."):
+            lines = re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(cls), re.MULTILINE)
+            found |= {name: comment.replace("|", "\\|") for name, comment in lines if comment != "fmt: skip"}
+    return found
 
 
 def default_of(target: Callable[..., Any], name: str, default: Any) -> str:

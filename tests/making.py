@@ -4,10 +4,11 @@ import tempfile
 from pathlib import Path
 from textwrap import dedent
 
-import gradloom
 import torch
-from gradloom.plan.plan import Plan
 from torch import Tensor, nn
+
+import gradloom
+from gradloom.plan.plan import Plan
 
 
 @gradloom.networks.register("test_mlp")

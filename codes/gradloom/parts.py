@@ -200,8 +200,12 @@ class Evaluator(Part):
 
     registry = Registry["Evaluator"]("evaluator", "gradloom.evaluators")
 
-    for_: Annotated[str, Wants("the name of a network")] | None = None  # such as `generator.ema`: stands in for `generator` while measuring
-    samples: Annotated[int, Gt(0)] | None = None  # how many to measure, going round if need be; None is the whole set once
+    for_: Annotated[str, Wants("the name of a network")] | None = (
+        None  # such as `generator.ema`: stands in for `generator` while measuring
+    )
+    samples: Annotated[int, Gt(0)] | None = (
+        None  # how many to measure, going round if need be; None is the whole set once
+    )
 
     def reset(self) -> None:
         """Forget the batches taken in."""

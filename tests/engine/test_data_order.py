@@ -1,15 +1,14 @@
 """The order of samples, and what is random about them, follow from the seed alone."""
 
-from pathlib import Path
-
-import gradloom
 import numpy as np
 import pytest
 import torch
-from gradloom.engine.data import Order, Seeded, mix, training_batches
-from making import plan_of
 from torch import Tensor
 from torch.utils.data import Dataset
+
+import gradloom
+from gradloom.engine.data import Order, Seeded, mix, training_batches
+from making import plan_of
 
 
 class Drawn(Dataset[dict[str, Tensor]]):
@@ -88,5 +87,3 @@ def test_a_sample_is_drawn_anew_in_each_epoch() -> None:
 
 def test_the_order_is_not_read_ahead() -> None:
     assert list(Order(5, 2, seed=0, first=1, last=1)) == []
-
-

@@ -1,10 +1,11 @@
 """What learns, and what does not."""
 
-import gradloom
 import pytest
 import torch
-from making import GAN, gan_batch, trainer_of, weights
 from torch import Tensor, nn
+
+import gradloom
+from making import GAN, gan_batch, trainer_of, weights
 
 
 def _gradients_of(text: str, *overrides: str) -> dict[str, Tensor]:
@@ -26,7 +27,9 @@ def _gradients_of(text: str, *overrides: str) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("loss", ["discriminator_step.losses.gan", "generator_step.losses.pix", "generator_step.losses.gan"])
+@pytest.mark.parametrize(
+    "loss", ["discriminator_step.losses.gan", "generator_step.losses.pix", "generator_step.losses.gan"]
+)
 def test_every_loss_moves_the_network_it_is_meant_for(loss: str) -> None:
     """Without a loss, the gradient of the step's network is another; a scale of the weight scales its part."""
     step = loss.split(".", 1)[0]
@@ -39,8 +42,14 @@ def test_every_loss_moves_the_network_it_is_meant_for(loss: str) -> None:
 
 
 def test_trained_networks_move_and_frozen_ones_do_not() -> None:
-    text = GAN.replace("      discriminator: {which", "      frozen: {which_model: test_mlp, inputs: 2, outputs: 2, trainable: false}\n      discriminator: {which")
-    text = text.replace("losses:\n          pix", "  seen: {type: generator, generator: frozen, in: drawn, out: seen}\n        losses:\n          seen: {type: pix, criterion: l1, real: hq, fake: seen}\n          pix")
+    text = GAN.replace(
+        "      discriminator: {which",
+        "      frozen: {which_model: test_mlp, inputs: 2, outputs: 2, trainable: false}\n      discriminator: {which",
+    )
+    text = text.replace(
+        "losses:\n          pix",
+        "  seen: {type: generator, generator: frozen, in: drawn, out: seen}\n        losses:\n          seen: {type: pix, criterion: l1, real: hq, fake: seen}\n          pix",
+    )
     trainer = trainer_of(text)
     before = {name: weights(network) for name, network in trainer.networks.items()}
     for _ in range(3):
@@ -77,7 +86,9 @@ def test_a_layer_that_a_network_froze_stays_frozen() -> None:
 
 def test_a_step_that_is_off_supplies_the_next_without_training() -> None:
     """The generator's step reads what the discriminator's writes, which trains only every third iteration."""
-    text = GAN.replace("in: z, out: drawn}", "in: fake, out: drawn}").replace("inputs: 4, outputs: 2", "inputs: 2, outputs: 2")
+    text = GAN.replace("in: z, out: drawn}", "in: fake, out: drawn}").replace(
+        "inputs: 4, outputs: 2", "inputs: 2, outputs: 2"
+    )
     text = text.replace("training: discriminator\n", "training: discriminator\n        every: 3\n")
     trainer = trainer_of(text)
     moved = []
@@ -93,7 +104,12 @@ def test_a_step_that_is_off_supplies_the_next_without_training() -> None:
 
 @pytest.mark.parametrize(
     ("gate", "open_at"),
-    [("after: 2", {2, 3, 4, 5}), ("before: 1", {0, 1}), ("every: 2", {0, 2, 4}), ("after: 1, before: 3, every: 3", {3})],
+    [
+        ("after: 2", {2, 3, 4, 5}),
+        ("before: 1", {0, 1}),
+        ("every: 2", {0, 2, 4}),
+        ("after: 1, before: 3, every: 3", {3}),
+    ],
 )
 def test_a_loss_takes_part_when_its_gate_is_open(gate: str, open_at: set[int]) -> None:
     trainer = trainer_of(GAN.replace("weight: 0.1}", f"weight: 0.1, {gate}}}"))
@@ -121,7 +137,9 @@ def test_an_inactive_loss_is_not_computed() -> None:
         def forward(self, key: Tensor) -> Tensor:
             raise ArithmeticError("computed")
 
-    trainer = trainer_of(GAN.replace("type: pix, criterion: l2, real: hq, fake: drawn", "type: test_fails, key: drawn, after: 2"))
+    trainer = trainer_of(
+        GAN.replace("type: pix, criterion: l2, real: hq, fake: drawn", "type: test_fails, key: drawn, after: 2")
+    )
     trainer.train_step(gan_batch())
     trainer.train_step(gan_batch())
     with pytest.raises(ArithmeticError):
@@ -139,7 +157,7 @@ def test_a_step_may_use_another_steps_optimizer() -> None:
         losses:
           small: {type: direct, key: scores}
     """
-    trainer = trainer_of(GAN.replace("    train: {niter", "%s    train: {niter" % "".join(f"{line}\n" for line in lazy.splitlines() if line.strip())))
+    trainer = trainer_of(GAN.replace("    train: {niter", "      " + lazy.strip() + "\n    train: {niter"))
     assert set(trainer.optimizers) == {"discriminator_step", "generator_step"}
     for iteration in range(4):
         metrics = trainer.train_step(gan_batch())
@@ -157,8 +175,12 @@ def test_a_loss_that_is_no_single_number_is_named() -> None:
         def forward(self, key: Tensor) -> Tensor:
             return key
 
-    trainer = trainer_of(GAN.replace("type: pix, criterion: l2, real: hq, fake: drawn", "type: test_shaped, key: drawn"))
-    with pytest.raises(gradloom.RunError, match=r"generator_step\.losses\.pix: a loss is a single number, got the shape \(8, 2\)"):
+    trainer = trainer_of(
+        GAN.replace("type: pix, criterion: l2, real: hq, fake: drawn", "type: test_shaped, key: drawn")
+    )
+    with pytest.raises(
+        gradloom.RunError, match=r"generator_step\.losses\.pix: a loss is a single number, got the shape \(8, 2\)"
+    ):
         trainer.train_step(gan_batch())
 
 

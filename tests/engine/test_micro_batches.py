@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+
 from making import GAN, gan_batch, trainer_of
 
 

@@ -5,16 +5,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn, optim
+
 from gradloom.engine.adam import LeanAdam, LeanAdamW
 from gradloom.engine.build import split_parameters
 from making import GAN, gan_batch, trainer_of, weights
-from torch import nn, optim
 
 SHAPES = [(8, 3, 3, 3), (8,), (1,), (5, 7), ()]
 
 
 @pytest.mark.parametrize(("lean", "plain"), [(LeanAdam, optim.Adam), (LeanAdamW, optim.AdamW)])
-@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"betas": (0.5, 0.99), "eps": 1e-6}, {"amsgrad": True}, {"maximize": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"weight_decay": 0.1}, {"betas": (0.5, 0.99), "eps": 1e-6}, {"amsgrad": True}, {"maximize": True}]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_lean_adam_equals_torchs_to_the_bit(
     lean: Callable[..., Any], plain: Callable[..., Any], options: dict[str, Any], dtype: torch.dtype
@@ -66,7 +69,16 @@ def test_norms_biases_and_embeddings_are_told_from_weights_each_once() -> None:
     weights, others = split_parameters([module])
     assert [names[p] for p in weights] == ["linear.weight", "deep.0.weight"]
     assert sorted(names[p] for p in others) == sorted(
-        ["bias", "linear.bias", "deep.0.bias", "deep.1.weight", "deep.1.bias", "deep.2.0.weight", "deep.2.0.bias", "words.weight"]
+        [
+            "bias",
+            "linear.bias",
+            "deep.0.bias",
+            "deep.1.weight",
+            "deep.1.bias",
+            "deep.2.0.weight",
+            "deep.2.0.bias",
+            "words.weight",
+        ]
     )
 
 
@@ -112,7 +124,9 @@ def test_gradients_are_clipped_together_or_group_by_group(option: str, together:
     for group in groups:
         norm = torch.cat([updates[0][key].flatten() for key in group]).norm()
         for key in group:
-            torch.testing.assert_close(updates[1][key], updates[0][key] * min(1, 0.01 / (float(norm) + 1e-6)), rtol=1e-4, atol=1e-7)
+            torch.testing.assert_close(
+                updates[1][key], updates[0][key] * min(1, 0.01 / (float(norm) + 1e-6)), rtol=1e-4, atol=1e-7
+            )
 
 
 def test_every_optimizer_of_torch_trains() -> None:

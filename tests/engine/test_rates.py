@@ -2,10 +2,11 @@
 
 import math
 
-import gradloom
 import pytest
-from making import GAN, gan_batch, trainer_of
 from torch.utils.data import Dataset
+
+import gradloom
+from making import GAN, gan_batch, trainer_of
 
 
 @gradloom.datasets.register("test_eight")

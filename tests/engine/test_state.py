@@ -5,11 +5,12 @@ import tracemalloc
 import weakref
 from typing import Any
 
-import gradloom
 import torch
+from torch import Tensor
+
+import gradloom
 from gradloom.parts import Injector, Loss, Read, Write
 from making import GAN, gan_batch, trainer_of
-from torch import Tensor
 
 WATCHED: list[tuple[str, Any]] = []
 ALIVE: list[str] = []
@@ -52,7 +53,10 @@ def _watching() -> gradloom.Trainer:
         "          one: {type: test_look, key: dropped}\n"
         "          two: {type: test_look, key: kept}\n"
         "      generator_step:",
-    ).replace("losses:\n          pix", "losses:\n          look: {type: pix, criterion: l1, real: kept, fake: drawn}\n          pix")
+    ).replace(
+        "losses:\n          pix",
+        "losses:\n          look: {type: pix, criterion: l1, real: kept, fake: drawn}\n          pix",
+    )
     WATCHED.clear()
     ALIVE.clear()
     return trainer_of(text)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from gradloom.errors import RunError
-from gradloom.engine.weights import fill, read_weights, write_weights
-from making import GAN, MLP, trainer_of, weights
 from safetensors.torch import save_file
+
+from gradloom.engine.weights import fill, read_weights, write_weights
+from gradloom.errors import RunError
+from making import GAN, MLP, trainer_of, weights
 
 
 @pytest.mark.parametrize("wrap", ["plain", "params", "params_ema", "state_dict", "module", "safetensors"])
@@ -38,7 +39,9 @@ def test_an_average_beside_the_weights_is_taken(tmp_path: Path) -> None:
 
 def test_a_prefix_chooses_a_part_of_a_file(tmp_path: Path) -> None:
     expected = weights(MLP(4, 2))
-    torch.save({**{f"inner.{key}": value for key, value in expected.items()}, "other": torch.ones(1)}, tmp_path / "w.pth")
+    torch.save(
+        {**{f"inner.{key}": value for key, value in expected.items()}, "other": torch.ones(1)}, tmp_path / "w.pth"
+    )
     options = f"path={{pretrain_model_generator: {tmp_path / 'w.pth'}, pretrain_base_path_generator: inner.}}"
     trainer = trainer_of(GAN, options)
     assert torch.equal(trainer.networks["generator"].state_dict()["2.bias"], expected["2.bias"])
@@ -85,6 +88,8 @@ def test_written_weights_say_what_builds_the_network(tmp_path: Path) -> None:
 
     network = MLP(4, 2)
     write_weights(network, tmp_path / "w.safetensors", "test_mlp", {"inputs": 4, "outputs": 2})
-    assert all(torch.equal(value, weights(network)[key]) for key, value in read_weights(tmp_path / "w.safetensors").items())
+    assert all(
+        torch.equal(value, weights(network)[key]) for key, value in read_weights(tmp_path / "w.safetensors").items()
+    )
     with safe_open(tmp_path / "w.safetensors", "pt") as opened:
         assert opened.metadata() == {"which_model": "test_mlp", "options": '{"inputs": 4, "outputs": 2}'}

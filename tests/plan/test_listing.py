@@ -9,11 +9,11 @@ import re
 from pathlib import Path
 
 import pytest
-from plan.planning import load
 
 import gradloom
 from gradloom.plan.drawing import listing, mermaid
 from gradloom.plan.plan import Plan
+from plan.planning import load
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANS = ROOT / "tests" / "plans"

@@ -37,7 +37,9 @@ def sound(name: str | None, params: str) -> Optimizer:
 
 def built(planned: Optimizer) -> Any:
     decay = {} if planned.weight_decay is None else {"weight_decay": planned.weight_decay}
-    return planned.recipe.make([torch.ones(2, 2, requires_grad=True)], lr=planned.lr, **decay, **planned.recipe.arguments)
+    return planned.recipe.make(
+        [torch.ones(2, 2, requires_grad=True)], lr=planned.lr, **decay, **planned.recipe.arguments
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

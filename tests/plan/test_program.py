@@ -5,12 +5,12 @@ from typing import Any
 
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from plan.planning import injector, loss, plan, step
 
 from gradloom.gates import Gate
 from gradloom.plan.dataflow import check
 from gradloom.plan.plan import Plan, Step
 from gradloom.plan.program import Action, Program, program
+from plan.planning import injector, loss, plan, step
 
 GIVEN = ("x", "y")
 ITERATIONS = range(16)

@@ -8,9 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-import gradloom
 import pytest
 import torch
+
+import gradloom
 from making import weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +69,11 @@ def test_a_run_leaves_what_it_promises(options: Path) -> None:
     assert "fake = generator" in (folder / "plan.txt").read_text()
     assert json.loads((folder / "environment.json").read_text())["torch"] == torch.__version__
     assert sorted(file.name for file in (folder / "checkpoints").iterdir()) == ["16", "20", "8"]
-    assert sorted(file.name for file in (folder / "images" / "fake").iterdir()) == ["000001.png", "000010.png", "000020.png"]
+    assert sorted(file.name for file in (folder / "images" / "fake").iterdir()) == [
+        "000001.png",
+        "000010.png",
+        "000020.png",
+    ]
     assert list((folder / "tensorboard").iterdir())
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     trained = [row for row in rows if row["kind"] == "train"]
@@ -77,7 +82,10 @@ def test_a_run_leaves_what_it_promises(options: Path) -> None:
     assert {"generator_step/fool", "generator_step/total", "discriminator_step/tell"} <= trained[0].keys()
     measured = [row for row in rows if row["kind"] == "eval"]
     assert [row["iteration"] for row in measured] == [0, 10, 20]
-    assert "generator.ema" in measured[0]["protocol"]["brightness/mean" if "brightness/mean" in measured[0] else "brightness"]
+    assert (
+        "generator.ema"
+        in measured[0]["protocol"]["brightness/mean" if "brightness/mean" in measured[0] else "brightness"]
+    )
     assert "done: 20 iterations" in run.stdout
 
 
@@ -131,7 +139,15 @@ def test_resuming_where_there_is_nothing_fails(options: Path) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_saves_and_says_so_by_its_exit_code(options: Path, number: int, code: int) -> None:
-    command = [sys.executable, "train.py", "-opt", str(options), "--set", "train.niter=1000000", "logger.save_checkpoint_freq=1000000"]
+    command = [
+        sys.executable,
+        "train.py",
+        "-opt",
+        str(options),
+        "--set",
+        "train.niter=1000000",
+        "logger.save_checkpoint_freq=1000000",
+    ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         metrics = options.parent / "runs" / "small" / "metrics.jsonl"
         deadline = time.monotonic() + 120
@@ -161,7 +177,10 @@ def test_a_loss_that_is_no_number_ends_the_run(options: Path) -> None:
     ("change", "message"),
     [
         ("datasets.train.batch_size=51", "a batch of 51 needs as many samples, but there are 50"),
-        ("datasets.train={mode: imagefolder, paths: /nowhere/at/all, target_size: 8, scale: 1, batch_size: 4}", "/nowhere/at/all"),
+        (
+            "datasets.train={mode: imagefolder, paths: /nowhere/at/all, target_size: 8, scale: 1, batch_size: 4}",
+            "/nowhere/at/all",
+        ),
         ("path.pretrain_model_generator=/nowhere.pth", "there is no file /nowhere.pth"),
         ("path.resume_state=/nowhere", "is not a complete checkpoint"),
     ],

@@ -5,8 +5,9 @@ from copy import deepcopy
 
 import pytest
 import torch
-from making import trainer_of
 from torch.nn.functional import binary_cross_entropy_with_logits
+
+from making import trainer_of
 
 DCGAN = """
     name: dcgan

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import gradloom
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+import gradloom
 
 RECORDINGS = Path(__file__).resolve().parents[3] / "shared" / "parity"
 

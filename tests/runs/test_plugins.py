@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import gradloom
 import pytest
+
+import gradloom
 
 PARTS = {
     "blend.py": '''
@@ -137,7 +138,10 @@ def test_one_file_is_enough(options: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("steps.fit.injectors.mixed.amuont=1", "steps.fit.injectors.mixed.amuont: unknown option; did you mean 'amount'?"),
+        (
+            "steps.fit.injectors.mixed.amuont=1",
+            "steps.fit.injectors.mixed.amuont: unknown option; did you mean 'amount'?",
+        ),
         ("steps.fit.losses.near.power=much", "steps.fit.losses.near.power: expected a whole number, got str 'much'"),
         ("steps.fit.losses.near.fake=guss", "reads 'guss', which nothing before it writes; did you mean 'guess'?"),
         ("networks.line.size=[2]", "networks.line.size: expected a whole number"),

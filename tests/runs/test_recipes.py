@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import gradloom
 import pytest
+
+import gradloom
 
 OPTIONS = Path(__file__).resolve().parents[2] / "options"
 
@@ -39,7 +40,9 @@ def test_the_quickstart_gets_better_by_a_factor_of_twenty(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_super_resolution_beats_bicubic_on_every_photograph_held_out(tmp_path: Path) -> None:
-    *_, after = _measured("photos/esrgan_x2.yml", tmp_path, "train.niter=600", "train.val_freq=600", "eval.at_start=false")
+    *_, after = _measured(
+        "photos/esrgan_x2.yml", tmp_path, "train.niter=600", "train.val_freq=600", "eval.at_start=false"
+    )
     for image in range(3):
         assert after[f"psnr/image_{image}"] > after[f"psnr/baseline_{image}"]
     assert after["psnr/gain"] > 0.5

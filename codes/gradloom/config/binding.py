@@ -244,8 +244,8 @@ def _mend(node: Node, annotation: Any) -> str:
         return ""
     if not isinstance(node.value, str) and describe(annotation) == _WORDS[str]:
         return "; write it in quotes"
-    unquoted = plain(node.value) if isinstance(node.value, str) else node.value
-    if unquoted != node.value and _fits(replace(node, value=unquoted), annotation):
+    unquoted = plain(node.value) if isinstance(node.value, str) else ""
+    if not isinstance(unquoted, str) and _fits(replace(node, value=unquoted), annotation):
         return "; remove the quotes"
     takes_list = {list, *_LISTS} & {*map(get_origin, (annotation, *get_args(annotation)))}
     return f"; write [{node.value}]" if takes_list and _fits(replace(node, value=[node]), annotation) else ""

@@ -27,7 +27,7 @@ def split(batch: Mapping[str, Any], keys: Iterable[str], count: int, device: tor
     if count == 1:
         return [Micro(whole, 1.0)]
     size = size_of(batch)
-    pieces = [piece for piece in torch.arange(size).tensor_split(min(count, size))]
+    pieces = torch.arange(size).tensor_split(min(count, size))
     return [
         Micro({key: _cut(value, size, piece) for key, value in whole.items()}, len(piece) / size) for piece in pieces
     ]
@@ -42,11 +42,12 @@ def size_of(batch: Mapping[str, Any]) -> int:
 
 
 def to_device(value: Any, device: torch.device) -> Any:
+    """Send a tensor to a device without waiting for it; leave anything else."""
     return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
 
 
 def _cut(value: Any, size: int, piece: Tensor) -> Any:
     """Take a piece of a tensor or list that has one entry a sample; anything else goes to every piece."""
-    if isinstance(value, Tensor) and value.dim() or isinstance(value, list) and len(value) == size:
+    if (isinstance(value, Tensor) and value.dim()) or (isinstance(value, list) and len(value) == size):
         return value[int(piece[0]) : int(piece[-1]) + 1]
     return value

@@ -68,7 +68,7 @@ def optimizers(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Optimize
 
 
 def _optimizer(step: Step, built: Mapping[str, nn.Module]) -> Optimizer:
-    """Build an optimizer over one group, or over two where weight decay or clipping tells weights from other parameters."""
+    """Build an optimizer over one group, or over two where weight decay or clipping tells weights from the rest."""
     planned = step.optimizer
     if planned is None:
         raise TypeError(f"{step.name} has no optimizer")
@@ -114,6 +114,7 @@ def split_parameters(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], 
 
 
 def precision(plan: Plan, world: World) -> Precision:
+    """Make what casts and scales, with a scaler for each step that updates."""
     return Precision(plan.sections.precision, world.device, [step.name for step in plan.steps if step.updater])
 
 

@@ -121,7 +121,9 @@ def training_batches(plan: Plan, first: int, device: torch.device) -> tuple[Data
     return loader, per_epoch
 
 
-def measuring_batches(dataset: Dataset[Any], batch_size: int, samples: int | None, seed: int) -> Iterator[Mapping[str, Any]]:
+def measuring_batches(
+    dataset: Dataset[Any], batch_size: int, samples: int | None, seed: int
+) -> Iterator[Mapping[str, Any]]:
     """Batches of a dataset in its own order, going round it until there are `samples`."""
     length = len(dataset)  # type: ignore[arg-type]
     places = [divmod(number, length) for number in range(samples or length)]
@@ -130,5 +132,5 @@ def measuring_batches(dataset: Dataset[Any], batch_size: int, samples: int | Non
 
 
 def _aside() -> torch.Generator:
-    """Random numbers for a loader to seed its workers with, which `Seeded` overrides, so that it takes none of the run's."""
+    """Random numbers for a loader to seed its workers with, so that it takes none of the run's."""
     return torch.Generator()

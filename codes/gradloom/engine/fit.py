@@ -46,7 +46,8 @@ def fit(trainer: Trainer, resume: str | Path | bool) -> None:
     log = Log(_sinks(trainer, folder))
     run = Run(trainer, folder, log)
     try:
-        log.say(f"{plan.name}: {plan.sections.train.niter:,} iterations on {trainer.world.device}, into {_short(folder.path)}")
+        niter, device = plan.sections.train.niter, trainer.world.device
+        log.say(f"{plan.name}: {niter:,} iterations on {device}, into {_short(folder.path)}")
         if archived:
             log.say(f"the former run of this name is now {_short(archived)}")
         if checkpoint:

@@ -42,7 +42,7 @@ class RunFolder:
         return self.path / "tensorboard"
 
     def prepare(self, resuming: bool) -> Path | None:
-        """Make the folder and describe the run in it; a former run of the name is moved aside, and its new place returned.
+        """Make the folder and describe the run in it; move a former run of the name aside, and return where it is now.
 
         Raises:
             RunError: when the folder cannot be written.

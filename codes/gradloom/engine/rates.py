@@ -16,9 +16,7 @@ class Rates:
         self.scheme: Scheme | None = plan.lr_scheme.build() if plan.lr_scheme else None
         self.warmup = plan.sections.train.warmup_iter
         self.restarts = set(plan.sections.train.restarts) if plan.sections.train.clear_state else set()
-        self.initial = {
-            step.name: (optimizers[step.name], step.optimizer.lr) for step in plan.steps if step.optimizer
-        }
+        self.initial = {step.name: (optimizers[step.name], step.optimizer.lr) for step in plan.steps if step.optimizer}
         scheduled = any(isinstance(initial, Schedule) for _, initial in self.initial.values())
         self._constant = self.scheme is None and self.warmup <= 0 and not scheduled and not self.restarts
 

@@ -44,7 +44,9 @@ class Trainer:
         self.iterations_per_epoch = 0  # known once the training data is
         self.states: list[Micro] = []  # what was kept of the last iteration, for those who look at it
         self._scheduled = [call.part for call in self.calls if call.part.scheduled]
-        self._trainable = {name: [p for p in net.parameters() if p.requires_grad] for name, net in self.networks.items()}
+        self._trainable = {
+            name: [p for p in net.parameters() if p.requires_grad] for name, net in self.networks.items()
+        }
         self._learning = tuple(self.networks)
         self.world.seed(plan.sections.train.manual_seed)
 

@@ -26,7 +26,9 @@ def start_from(network: nn.Module, pretrained: Pretrained, strict: bool) -> str:
     try:
         tensors = read_weights(file)
         if pretrained.prefix:
-            tensors = {k.removeprefix(pretrained.prefix): v for k, v in tensors.items() if k.startswith(pretrained.prefix)}
+            tensors = {
+                k.removeprefix(pretrained.prefix): v for k, v in tensors.items() if k.startswith(pretrained.prefix)
+            }
         wrong = fill(network, tensors, strict)
     except RunError as error:
         raise RunError(pretrained.node.fault(str(error))) from error

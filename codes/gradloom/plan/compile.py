@@ -1,27 +1,17 @@
 """Turn an options file into a plan, or say everything that is wrong with it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
 
-from annotated_types import Ge, Gt
-
-from gradloom import parts
-from gradloom.config.binding import bind, make
 from gradloom.config.document import Document, read
 from gradloom.config.node import Node
 from gradloom.config.sections import Sections, sections
 from gradloom.errors import Fault, OptionsError, in_order, suggest
-from gradloom.gates import Gate
-from gradloom.parts import TRAINED, Evaluator, Injector, Loss, Part, Port, keys_in
-from gradloom.plan.dataflow import check, reached, unread, unwritten
-from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer
-from gradloom.plan.plan import Call, Dataset, Measure, Network, Plan, Recipe, Step
+from gradloom.plan.dataflow import Writers, check, reached, unread
+from gradloom.plan.measures import measures
+from gradloom.plan.pieces import Pieces
+from gradloom.plan.plan import Plan, Step
 from gradloom.plan.plugins import bring_in
-from gradloom.plan.program import needed
-
-P = TypeVar("P", bound=Part)
 
 
 def load(file: str | Path, set: Iterable[str] = ()) -> Plan:
@@ -44,383 +34,70 @@ def compile(document: Document) -> Plan:
     if document.root is None or bound is None:
         raise OptionsError(faults)
     bring_in(document.root.get("plugins"), faults)
-    compiler = _Compiler(document, document.root, bound, faults)
-    plan = compiler.plan()
-    if compiler.faults or plan is None:
-        raise OptionsError(compiler.faults)
+    plan = _plan(document, document.root, bound, faults)
+    if plan is None:
+        raise OptionsError(faults)
     return plan
 
 
-@dataclass(frozen=True, kw_only=True)
-class _NetworkOptions:
-    """What a file may say of a network, beside the network's own options."""
-
-    type: Literal["generator", "discriminator"] | None = None  # its role, which the listing names
-    trainable: bool = True
-    after: Annotated[int, Ge(0)] = 0
-    ema: bool = True
-    kwargs: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _DatasetOptions:
-    """What a file may say of a dataset, beside the dataset's own options."""
-
-    name: str = ""
-    batch_size: Annotated[int, Gt(0)] = 1
-    n_workers: Annotated[int, Ge(0)] = 0
-    pin_memory: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class _StepOptions:
-    """What a file may say of a step."""
-
-    training: str | list[str]
-    optimizer: Any = "adamw"  # judged with its `optimizer_params`
-    optimizer_params: dict[str, Any] | None = None
-    optimizer_of: str | None = None
-    injectors: dict[str, Any] | None = None
-    losses: dict[str, Any] | None = None
-    after: Annotated[int, Ge(0)] = 0
-    before: Annotated[int, Ge(0)] | None = None
-    every: Annotated[int, Gt(0)] = 1
-    clip_grad_norm: Annotated[float, Ge(0)] | None = None
-    clip_grad_eps: Annotated[float, Ge(0)] | None = None
-
-
-class _Assumed:
-    """The keys that parts with faults seem to write: all there are, where that cannot be seen."""
-
-    def __init__(self) -> None:
-        self.keys, self.all = set[str](), False
-
-    def __contains__(self, key: object) -> bool:
-        return self.all or key in self.keys
-
-    def add(self, part: Node) -> None:
-        """Note what a part with faults seems to write."""
-        outputs = [child for option, child in part.fields.items() if option.startswith("out")]
-        names = {key for child in outputs for key in keys_in(child.plain())}
-        self.keys |= names
-        self.all |= not names
-
-
-class _Compiler:
-    """One compilation: what is known so far, and what is wrong with it."""
-
-    def __init__(self, document: Document, root: Node, bound: Sections, faults: list[Fault]) -> None:
-        self.document, self.root, self.sections = document, root, bound
-        self.faults, self.notices = faults, list(document.notices)
-        self.assumed = _Assumed()
-        self.broken: set[str] = set()  # paths of the steps that have such parts
-
-    def plan(self) -> Plan | None:
-        self.networks = {name: self.network(name, node) for name, node in _children(self.root, "networks")}
-        self.check_pretrained()
-        datasets = {phase: self.dataset(phase, node) for phase, node in _children(self.root, "datasets")}
-        train = datasets.get("train")
-        self.step_nodes = dict(_children(self.root, "steps"))
-        steps = [self.step(name, node) for name, node in self.step_nodes.items()]
-        injectors = self.calls(Injector, self.root.get("eval"), "injectors", ())
-        evaluators = self.calls(Evaluator, self.root.get("eval"), "evaluators", ())
-        scheme = self.lr_scheme()
-        faults, writers = check(steps, train.keys if train else None, self.assumed, self.sections.logger.visuals)
-        self.faults += faults
-        self.broken |= {".".join(fault.path.split(".")[:2]) for fault in faults}
-        measures = self.measures(evaluators, injectors, steps, datasets.get("val"))
-        self.check_training(steps, writers)
-        self.check_visuals(writers)
-        if self.faults:
-            return None
-        wanted = {key for measure in measures for call in (*measure.calls, *measure.injectors) for key in call.reads}
-        self.notices += unread(steps, wanted | {*self.sections.logger.visuals})
-        return Plan(
-            document=self.document,
-            sections=self.sections,
-            networks={name: network for name, network in self.networks.items() if network},
-            steps=tuple(steps),
-            measures=tuple(measures),
-            datasets={phase: dataset for phase, dataset in datasets.items() if dataset},
-            given=tuple(key for key, writer in writers.items() if writer is None),
-            lr_scheme=scheme,
-            notices=tuple(in_order(self.notices)),
-        )
-
-    def network(self, name: str, node: Node) -> Network | None:
-        known = set(_NetworkOptions.__dataclass_fields__)
-        if "." in name:
-            self.faults.append(node.fault("a network's name has no dot; 'name.ema' stands for its average"))
-        if not isinstance(node.value, dict):
-            self.faults.append(node.fault(f"expected options such as 'which_model', got {node.show()}"))
-            return None
-        options = make(_NetworkOptions, _part_of(node, known), self.faults)
-        cls = parts.networks.choose(node, "which_model", self.faults)
-        kwargs = node.get("kwargs") or Node({}, node.mark, node.path)
-        flat = {key: child for key, child in node.fields.items() if key not in {*known, "which_model"}}
-        for key in flat.keys() & kwargs.fields.keys():
-            where = kwargs.fields[key].mark.seen_from(flat[key].mark)
-            self.faults.append(flat[key].fault(f"written in kwargs too, {where}; keep one"))
-        recipe = None
-        if cls and isinstance(kwargs.value, dict):
-            own = replace(node, value={**kwargs.fields, **flat})
-            recipe = self.recipe(cls, own, {*known, "which_model"} - kwargs.fields.keys())
-        if options is None or recipe is None:
-            return None
-        return Network(
-            name=name,
-            which_model=node.fields["which_model"].value,
-            recipe=recipe,
-            trainable=options.trainable,
-            ema=options.ema and self.sections.train.ema_enabled,
-            gate=Gate(options.after),
-            pretrained=self.sections.pretrained.get(name),
-        )
-
-    def dataset(self, phase: str, node: Node) -> Dataset | None:
-        if phase not in ("train", "val"):
-            self.faults.append(node.fault("a dataset is 'train' or 'val'"))
-        if not isinstance(node.value, dict):
-            self.faults.append(node.fault(f"expected options such as 'mode', got {node.show()}"))
-            return None
-        known = set(_DatasetOptions.__dataclass_fields__)
-        options = make(_DatasetOptions, _part_of(node, known), self.faults)
-        cls = parts.datasets.choose(node, "mode", self.faults)
-        recipe = self.recipe(cls, node, {*known, "mode"}) if cls else None
-        if options is None or recipe is None:
-            return None
-        return Dataset(
-            phase=phase,
-            mode=node.fields["mode"].value,
-            recipe=recipe,
-            keys=_keys(recipe),
-            batch_size=options.batch_size,
-            workers=options.n_workers,
-            pin_memory=options.pin_memory,
-        )
-
-    def recipe(self, cls: Any, node: Node, skip: set[str]) -> Recipe | None:
-        found: list[Fault] = []
-        arguments = bind(cls, node, found, skip)
-        self.faults += found
-        return None if found else Recipe(cls, arguments, node)
-
-    def step(self, name: str, node: Node) -> Step:
-        options = make(_StepOptions, _shallow(node), self.faults)
-        fields = node.fields
-        trains = _names(fields.get("training"))
-        for network in trains:
-            self.check_trained(network, fields["training"].find(network) or fields["training"])
-        optimizer = None
-        if "optimizer_params" in fields:
-            optimizer = bind_optimizer(fields.get("optimizer"), fields["optimizer_params"], self.faults)
-        if options is None:
-            options = _StepOptions(training=[])
-            self.broken.add(node.path)
-            self.assumed.all |= not _children(node, "injectors")
-        self.check_updater(node)
-        gate = Gate(options.after, options.before, options.every)
-        return Step(
-            name=name,
-            node=node,
-            trains=tuple(trains),
-            gate=gate & optimizer.gate if optimizer else gate,
-            optimizer=optimizer,
-            optimizer_of=options.optimizer_of,
-            injectors=self.calls(Injector, node, "injectors", trains),
-            losses=self.calls(Loss, node, "losses", trains),
-            clip_grad_norm=options.clip_grad_norm or None,
-            clip_grad_eps=options.clip_grad_eps or None,
-        )
-
-    def lr_scheme(self) -> Recipe | None:
-        train = self.root.get("train")
-        if train is None or "train" in self.sections.faulty:
-            return None
-        return bind_lr_scheme(train.get("default_lr_scheme"), self.sections.train, self.faults)
-
-    def check_trained(self, name: str, node: Node) -> None:
-        if name.endswith(".ema"):
-            self.faults.append(node.fault(f"{name!r} is an average, which follows what is trained; name the network"))
-        elif name not in self.networks:
-            self.unknown_network(name, node, self.networks, self.faults)
-        elif (network := self.networks[name]) and not network.trainable:
-            self.faults.append(node.fault(f"{name!r} has 'trainable: false'; train it or leave it out here"))
-
-    def unknown_network(self, name: str, node: Node, known: Iterable[str], faults: list[Fault]) -> None:
-        """Say that there is no such network, unless it is the whole section that is wrong."""
-        section = self.root.get("networks")
-        if section is not None and isinstance(section.value, dict):
-            faults.append(node.fault(f"no network is called {name!r}; {suggest(name, known)}"))
-
-    def check_updater(self, node: Node) -> None:
-        """A step with losses has an optimizer of its own, or another step's, and not both."""
-        place = node.get("optimizer_of")
-        if place is not None and isinstance(other := place.value, str):
-            if "optimizer_params" in node.fields:
-                self.faults.append(place.fault("it has 'optimizer_params' too; keep one of them"))
-            if other not in self.step_nodes:
-                self.faults.append(place.fault(f"no step is called {other!r}; {suggest(other, self.step_nodes)}"))
-            elif "optimizer_params" not in self.step_nodes[other].fields:
-                self.faults.append(place.fault(f"{other!r} has no 'optimizer_params'; name a step that has"))
-            elif not {*_names(node.get("training"))} <= {*_names(self.step_nodes[other].get("training"))}:
-                self.faults.append(place.fault(f"{other!r} does not train the same networks; name a step that does"))
-        elif _children(node, "losses") and "optimizer_params" not in node.fields and node.path not in self.broken:
-            self.faults.append(
-                node.fault("it has losses but no optimizer, so it would train nothing; add optimizer_params: {lr: ...}")
-            )
-
-    def calls(self, kind: type[P], node: Node | None, key: str, trains: Iterable[str]) -> tuple[Call[P], ...]:
-        """Make the parts of one kind; one with faults is left out, so that the others are still checked."""
-        calls = []
-        for _, child in _children(node, key):
-            found: list[Fault] = []
-            cls = kind.registry.choose(child, "type", found) if isinstance(child.value, dict) else None
-            if not isinstance(child.value, dict):
-                found.append(child.fault(f"expected options such as 'type', got {child.show()}"))
-            part = make(cls, child, found, {"type"}) if cls else None
-            if part is not None:
-                self.name_trained(part, child, list(trains), found)
-                call: Call[P] = Call(part, child)
-                for network in call.networks:
-                    if network in self.networks or network not in {*trains, TRAINED}:  # otherwise that has been said
-                        self.check_called(network, call, found)
-                calls.append(call)
-            if found:
-                self.broken.add(node.path if node else "")
-            if part is None and kind is Injector:
-                self.assumed.add(child)
-            self.faults += found
-        return tuple(calls)
-
-    def name_trained(self, part: Part, node: Node, trains: list[str], faults: list[Fault]) -> None:
-        """Put the network that the step trains where a port left it open."""
-        for option, port in part.ports.items():
-            if port is Port.NET and getattr(part, option) == TRAINED:
-                if len(trains) == 1:
-                    setattr(part, option, trains[0])
-                elif trains:
-                    names = ", ".join(trains)
-                    faults.append(node.fault(f"option {option.rstrip('_')!r} is needed, as the step trains {names}"))
-
-    def check_called(self, name: str, call: Call[Any], faults: list[Fault]) -> None:
-        base, dot, suffix = name.partition(".")
-        if base not in self.networks or (dot and suffix != "ema"):
-            known = [*self.networks, *(f"{network}.ema" for network in self.networks)] if dot else self.networks
-            self.unknown_network(name, call.place(name), known, faults)
-        elif dot and (network := self.networks[base]) and not (network.ema and network.trainable):
-            faults.append(
-                call.fault(f"{base!r} has no average; give it 'ema: true', and train 'ema_enabled: true'", name)
-            )
-
-    def measures(
-        self, evaluators: tuple[Call[Evaluator], ...], own: tuple[Call[Injector], ...],
-        steps: list[Step], val: Dataset | None,
-    ) -> list[Measure]:  # fmt: skip
-        """Group evaluators by what they look at, with the injectors they need: those under `eval`, or the steps'."""
-        if not evaluators:
-            return []
-        if val is None:
-            if "val" not in dict(_children(self.root, "datasets")):
-                self.faults.append(evaluators[0].fault("there is no dataset to measure; add datasets.val"))
-            return []
-        self.writers = {key: call for step in steps for call in step.injectors for key in call.writes}
-        overridden = {key for call in own for key in call.writes}
-        ours = [call for step in steps for call in step.injectors if not overridden & {*call.writes}]
-        pool = [call for call in (*ours, *own) if not call.part.train_]
-        for call in evaluators:
-            if call.part.for_ is not None:
-                self.check_called(call.part.for_, call, self.faults)
-        groups: dict[tuple[str | None, int | None], list[Call[Evaluator]]] = {}
-        for call in evaluators:
-            groups.setdefault((call.part.for_, call.part.samples), []).append(call)
-        return [self.measure(tuple(calls), pool, val, *key) for key, calls in groups.items()]
-
-    def measure(
-        self, calls: tuple[Call[Evaluator], ...], pool: list[Call[Injector]], val: Dataset,
-        stands_in: str | None, samples: int | None,
-    ) -> Measure:  # fmt: skip
-        injectors = tuple(needed(pool, [key for call in calls for key in call.reads]))
-        known = {*(val.keys or ()), *(key for call in pool for key in call.writes)}
-        written = dict.fromkeys(val.keys or ())
-        inputs: dict[str, None] = {}
-        for call in (*injectors, *calls):
-            for key in call.reads:
-                if key in written or key in inputs:
-                    inputs |= {key: None} if key in (val.keys or ()) else {}
-                elif val.keys is None:
-                    inputs[key] = None
-                elif key not in self.assumed:
-                    self.faults.append(unwritten(call, key, known, self.writers))
-            written |= dict.fromkeys(call.writes)
-        return Measure(calls, injectors, tuple(inputs), stands_in, samples)
-
-    def check_training(self, steps: list[Step], writers: Any) -> None:
-        """See that every network a step trains can learn, and say which networks are trained by none or by several."""
-        trainers: dict[str, list[Step]] = {name: [] for name in self.networks}
-        for step in steps:
-            within = reached(step, writers)
-            for name in trainers.keys() & {*step.trains}:
-                trainers[name].append(step)
-                if step.losses and name not in within and step.node.path not in self.broken:
-                    self.faults.append(
-                        step.node.fault(
-                            f"none of its losses depends on {name!r}, so it would not learn; call it with gradients"
-                        )
-                    )
-            if not step.losses and step.node.path not in self.broken:
-                self.notices.append(step.node.fault("it has no losses, so it trains nothing"))
-        for name, network in self.networks.items():
-            node = self.root.fields["networks"].fields[name]
-            if len(trainers[name]) > 1 and not any(step.optimizer_of for step in trainers[name]):
-                names = " and ".join(step.name for step in trainers[name])
-                self.notices.append(node.fault(f"trained by {names}, each with an optimizer of its own"))
-            if not trainers[name] and network and network.trainable:
-                self.notices.append(node.fault("no step trains it; write 'trainable: false' if that is meant"))
-
-    def check_visuals(self, writers: Any) -> None:
-        logger = self.root.get("logger")
-        for node in logger.fields["visuals"].items if logger and "visuals" in logger.fields else ():
-            if isinstance(node.value, str) and node.value not in writers and node.value not in self.assumed:
-                self.faults.append(node.fault(f"nothing writes {node.value!r}; {suggest(node.value, writers)}"))
-
-    def check_pretrained(self) -> None:
-        for name, pretrained in self.sections.pretrained.items():
-            if name not in self.networks:
-                self.unknown_network(name, pretrained.node, self.networks, self.faults)
-
-
-def _keys(recipe: Recipe) -> tuple[str, ...] | None:
-    """The keys that a dataset declares: a tuple, or a class method that is given the options."""
-    declared = getattr(recipe.make, "keys", None)
-    if callable(declared):
-        return tuple(declared(**recipe.arguments))
-    return None if declared is None else tuple(declared)
-
-
-def _part_of(node: Node, keys: set[str]) -> Node:
-    return replace(node, value={key: child for key, child in node.fields.items() if key in keys})
-
-
-def _shallow(node: Node) -> Node:
-    """A step without what its sections hold, which is checked on its own."""
-    if not isinstance(node.value, dict):
-        return node
-    inner = ("injectors", "losses", "optimizer_params")
-    return replace(
-        node,
-        value={
-            key: replace(child, value={}) if (child.fields and key in inner) or key == "optimizer_params" else child
-            for key, child in node.value.items()
-        },
+def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault]) -> Plan | None:
+    """Put the pieces together, and follow the state through all of them; None when there is any fault."""
+    pieces = Pieces(root, bound)
+    train = pieces.datasets.get("train")
+    scheme = pieces.lr_scheme()
+    found, writers = check(pieces.steps, train.keys if train else None, pieces.assumed, bound.logger.visuals)
+    pieces.faults += found
+    pieces.broken |= {".".join(fault.path.split(".")[:2]) for fault in found}
+    measured = measures(pieces)
+    notices = [*document.notices, *_check_training(pieces, writers)]
+    _check_visuals(pieces, writers)
+    faults += pieces.faults
+    if faults:
+        return None
+    wanted = {key for measure in measured for call in (*measure.calls, *measure.injectors) for key in call.reads}
+    notices += unread(pieces.steps, wanted | {*bound.logger.visuals})
+    return Plan(
+        document=document,
+        sections=bound,
+        networks={name: network for name, network in pieces.networks.items() if network},
+        steps=tuple(pieces.steps),
+        measures=tuple(measured),
+        datasets={phase: dataset for phase, dataset in pieces.datasets.items() if dataset},
+        given=tuple(key for key, writer in writers.items() if writer is None),
+        lr_scheme=scheme,
+        notices=tuple(in_order(notices)),
     )
 
 
-def _children(node: Node | None, key: str) -> list[tuple[str, Node]]:
-    child = node.get(key) if node else None
-    return list(child.fields.items()) if child else []
+def _check_training(pieces: Pieces, writers: Writers) -> list[Fault]:
+    """See that every network a step trains can learn, and say which networks are trained by none or by several."""
+    notices: list[Fault] = []
+    trainers: dict[str, list[Step]] = {name: [] for name in pieces.networks}
+    for step in pieces.steps:
+        within = reached(step, writers)
+        for name in trainers.keys() & {*step.trains}:
+            trainers[name].append(step)
+            if step.losses and name not in within and step.node.path not in pieces.broken:
+                pieces.faults.append(
+                    step.node.fault(
+                        f"none of its losses depends on {name!r}, so it would not learn; call it with gradients"
+                    )
+                )
+        if not step.losses and step.node.path not in pieces.broken:
+            notices.append(step.node.fault("it has no losses, so it trains nothing"))
+    for name, network in pieces.networks.items():
+        node = pieces.root.fields["networks"].fields[name]
+        if len(trainers[name]) > 1 and not any(step.optimizer_of for step in trainers[name]):
+            names = " and ".join(step.name for step in trainers[name])
+            notices.append(node.fault(f"trained by {names}, each with an optimizer of its own"))
+        if not trainers[name] and network and network.trainable:
+            notices.append(node.fault("no step trains it; write 'trainable: false' if that is meant"))
+    return notices
 
 
-def _names(node: Node | None) -> list[str]:
-    """One name or several."""
-    return list(keys_in(node.plain())) if node else []
+def _check_visuals(pieces: Pieces, writers: Writers) -> None:
+    """See that what is to be shown is written by something."""
+    logger = pieces.root.get("logger")
+    for node in logger.fields["visuals"].items if logger and "visuals" in logger.fields else ():
+        if isinstance(node.value, str) and node.value not in writers and node.value not in pieces.assumed:
+            pieces.faults.append(node.fault(f"nothing writes {node.value!r}; {suggest(node.value, writers)}"))

@@ -35,7 +35,7 @@ lr_schemes.add("CosineAnnealingLR_Restart", schemes.CosineAnnealingLR_Restart)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Common:
+class CommonOptions:
     """What every `optimizer_params` may say, beside what the optimizer itself takes."""
 
     lr: Annotated[float, Ge(0)] | Schedule
@@ -46,7 +46,7 @@ class _Common:
     before: Annotated[int, Ge(-1)] = -1  # -1 is never
 
 
-_COMMON = frozenset(_Common.__dataclass_fields__)
+_COMMON = frozenset(CommonOptions.__dataclass_fields__)
 _OURS = frozenset({"params", "maximize", "capturable", "differentiable"})  # not for options to set
 
 
@@ -66,7 +66,7 @@ def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimi
         takes = {parameter for parameter, _, _ in parameters_of(cls)}
         arguments = bind(cls, node, found, _COMMON, _OURS)
         ours = {option: child for option, child in node.fields.items() if option in _COMMON}
-        common = make(_Common, replace(node, value=ours), found)
+        common = make(CommonOptions, replace(node, value=ours), found)
         if common:
             _join_betas(common, takes, arguments, node, found)
             if common.weight_decay and "weight_decay" not in takes:
@@ -90,7 +90,9 @@ def _try(make: Callable[[], Any], node: Node, faults: list[Fault]) -> None:
         faults.append(node.fault(f"torch refuses this: {error}"))
 
 
-def _join_betas(common: _Common, takes: set[str], arguments: dict[str, Any], node: Node, faults: list[Fault]) -> None:
+def _join_betas(
+    common: CommonOptions, takes: set[str], arguments: dict[str, Any], node: Node, faults: list[Fault]
+) -> None:
     """Turn the ancestor's `beta1` and `beta2` into `betas`."""
     if common.beta1 is None and common.beta2 is None:
         return

@@ -43,7 +43,7 @@ class Evaluation(Hook):
             self._report(run)
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
-        if run.last or self.every and run.trainer.iteration % self.every == 0:
+        if run.last or (self.every and run.trainer.iteration % self.every == 0):
             self._report(run)
 
     def _report(self, run: Run) -> None:
@@ -100,7 +100,9 @@ class Evaluation(Hook):
         if self._dataset is None:
             return iter(())
         plan = trainer.plan
-        return measuring_batches(self._dataset, plan.datasets["val"].batch_size, measure.samples, plan.sections.eval.seed)
+        return measuring_batches(
+            self._dataset, plan.datasets["val"].batch_size, measure.samples, plan.sections.eval.seed
+        )
 
 
 def _title(call: Call[Any], metric: str) -> str:

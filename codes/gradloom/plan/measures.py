@@ -1,0 +1,54 @@
+"""What is measured: evaluators that look at the same samples, with the injectors that make what they read."""
+
+from collections.abc import Mapping
+
+from gradloom.parts import Evaluator, Injector
+from gradloom.plan.dataflow import unwritten
+from gradloom.plan.pieces import Pieces
+from gradloom.plan.plan import Call, Dataset, Measure
+from gradloom.plan.program import needed
+
+
+def measures(pieces: Pieces) -> list[Measure]:
+    """Group evaluators by what they look at, with the injectors they need: those under `eval`, or the steps'."""
+    section = pieces.root.get("eval")
+    own = pieces.calls(Injector, section, "injectors", ())
+    evaluators = pieces.calls(Evaluator, section, "evaluators", ())
+    val = pieces.datasets.get("val")
+    if not evaluators:
+        return []
+    if val is None:
+        if "val" not in pieces.datasets:
+            pieces.faults.append(evaluators[0].fault("there is no dataset to measure; add datasets.val"))
+        return []
+    writers = {key: call for step in pieces.steps for call in step.injectors for key in call.writes}
+    overridden = {key for call in own for key in call.writes}
+    ours = [call for step in pieces.steps for call in step.injectors if not overridden & {*call.writes}]
+    pool = [call for call in (*ours, *own) if not call.part.train_]
+    for call in evaluators:
+        if call.part.for_ is not None:
+            pieces.check_called(call.part.for_, call, pieces.faults)
+    groups: dict[tuple[str | None, int | None], list[Call[Evaluator]]] = {}
+    for call in evaluators:
+        groups.setdefault((call.part.for_, call.part.samples), []).append(call)
+    return [_measure(pieces, tuple(calls), pool, val, writers, *key) for key, calls in groups.items()]
+
+
+def _measure(
+    pieces: Pieces, calls: tuple[Call[Evaluator], ...], pool: list[Call[Injector]], val: Dataset,
+    writers: Mapping[str, Call[Injector]], stands_in: str | None, samples: int | None,
+) -> Measure:  # fmt: skip
+    injectors = tuple(needed(pool, [key for call in calls for key in call.reads]))
+    known = {*(val.keys or ()), *(key for call in pool for key in call.writes)}
+    written = dict.fromkeys(val.keys or ())
+    inputs: dict[str, None] = {}
+    for call in (*injectors, *calls):
+        for key in call.reads:
+            if key in written or key in inputs:
+                inputs |= {key: None} if key in (val.keys or ()) else {}
+            elif val.keys is None:
+                inputs[key] = None
+            elif key not in pieces.assumed:
+                pieces.faults.append(unwritten(call, key, known, writers))
+        written |= dict.fromkeys(call.writes)
+    return Measure(calls, injectors, tuple(inputs), stands_in, samples)

@@ -1,0 +1,302 @@
+"""Make the pieces of a plan from nodes: networks, datasets, steps and their parts, each checked by itself."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, TypeVar
+
+from annotated_types import Ge, Gt
+
+from gradloom import parts
+from gradloom.config.binding import bind, make
+from gradloom.config.node import Node
+from gradloom.config.sections import Sections
+from gradloom.errors import Fault, suggest
+from gradloom.gates import Gate
+from gradloom.parts import TRAINED, Injector, Loss, Part, Port, keys_in
+from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer
+from gradloom.plan.plan import Call, Dataset, Network, Recipe, Step
+
+P = TypeVar("P", bound=Part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """What a file may say of a network, beside the network's own options."""
+
+    type: Literal["generator", "discriminator"] | None = None  # its role, which the listing names
+    trainable: bool = True
+    after: Annotated[int, Ge(0)] = 0
+    ema: bool = True
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetOptions:
+    """What a file may say of a dataset, beside the dataset's own options."""
+
+    name: str = ""
+    batch_size: Annotated[int, Gt(0)] = 1
+    n_workers: Annotated[int, Ge(0)] = 0
+    pin_memory: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """What a file may say of a step."""
+
+    training: str | list[str]
+    optimizer: Any = "adamw"  # judged with its `optimizer_params`
+    optimizer_params: dict[str, Any] | None = None
+    optimizer_of: str | None = None
+    injectors: dict[str, Any] | None = None
+    losses: dict[str, Any] | None = None
+    after: Annotated[int, Ge(0)] = 0
+    before: Annotated[int, Ge(0)] | None = None
+    every: Annotated[int, Gt(0)] = 1
+    clip_grad_norm: Annotated[float, Ge(0)] | None = None
+    clip_grad_eps: Annotated[float, Ge(0)] | None = None
+
+
+class Assumed:
+    """The keys that parts with faults seem to write: all there are, where that cannot be seen."""
+
+    def __init__(self) -> None:
+        self.keys, self.all = set[str](), False
+
+    def __contains__(self, key: object) -> bool:
+        return self.all or key in self.keys
+
+    def add(self, part: Node) -> None:
+        """Note what a part with faults seems to write."""
+        outputs = [child for option, child in part.fields.items() if option.startswith("out")]
+        names = {key for child in outputs for key in keys_in(child.plain())}
+        self.keys |= names
+        self.all |= not names
+
+
+class Pieces:
+    """What a file declares, and what is wrong with it, piece by piece.
+
+    A piece with faults is left out and the rest still looked at: one mistake gives one message, and all are found.
+    """
+
+    def __init__(self, root: Node, bound: Sections) -> None:
+        self.root, self.sections = root, bound
+        self.faults: list[Fault] = []
+        self.assumed = Assumed()
+        self.broken: set[str] = set()  # paths of the steps that have parts with faults
+        self.step_nodes = dict(children(root, "steps"))
+        self.trained = {name for node in self.step_nodes.values() for name in _names(node.get("training"))}
+        self.networks = {name: self.network(name, node) for name, node in children(root, "networks")}
+        self.check_pretrained()
+        self.datasets = {phase: self.dataset(phase, node) for phase, node in children(root, "datasets")}
+        self.steps = [self.step(name, node) for name, node in self.step_nodes.items()]
+
+    def network(self, name: str, node: Node) -> Network | None:
+        known = set(NetworkOptions.__dataclass_fields__)
+        if "." in name:
+            self.faults.append(node.fault("a network's name has no dot; 'name.ema' stands for its average"))
+        if not isinstance(node.value, dict):
+            self.faults.append(node.fault(f"expected options such as 'which_model', got {node.show()}"))
+            return None
+        options = make(NetworkOptions, _part_of(node, known), self.faults)
+        cls = parts.networks.choose(node, "which_model", self.faults)
+        kwargs = node.get("kwargs") or Node({}, node.mark, node.path)
+        flat = {key: child for key, child in node.fields.items() if key not in {*known, "which_model"}}
+        for key in flat.keys() & kwargs.fields.keys():
+            where = kwargs.fields[key].mark.seen_from(flat[key].mark)
+            self.faults.append(flat[key].fault(f"written in kwargs too, {where}; keep one"))
+        recipe = None
+        if cls and isinstance(kwargs.value, dict):
+            own = replace(node, value={**kwargs.fields, **flat})
+            recipe = self.recipe(cls, own, {*known, "which_model"} - kwargs.fields.keys())
+        if options is None or recipe is None:
+            return None
+        return Network(
+            name=name,
+            which_model=node.fields["which_model"].value,
+            recipe=recipe,
+            trainable=options.trainable,
+            ema=options.ema and self.sections.train.ema_enabled,
+            gate=Gate(options.after),
+            pretrained=self.sections.pretrained.get(name),
+        )
+
+    def dataset(self, phase: str, node: Node) -> Dataset | None:
+        if phase not in ("train", "val"):
+            self.faults.append(node.fault("a dataset is 'train' or 'val'"))
+        if not isinstance(node.value, dict):
+            self.faults.append(node.fault(f"expected options such as 'mode', got {node.show()}"))
+            return None
+        known = set(DatasetOptions.__dataclass_fields__)
+        options = make(DatasetOptions, _part_of(node, known), self.faults)
+        cls = parts.datasets.choose(node, "mode", self.faults)
+        recipe = self.recipe(cls, node, {*known, "mode"}) if cls else None
+        if options is None or recipe is None:
+            return None
+        return Dataset(
+            phase=phase,
+            mode=node.fields["mode"].value,
+            recipe=recipe,
+            keys=_keys(recipe),
+            batch_size=options.batch_size,
+            workers=options.n_workers,
+            pin_memory=options.pin_memory,
+        )
+
+    def recipe(self, cls: Any, node: Node, skip: set[str]) -> Recipe | None:
+        found: list[Fault] = []
+        arguments = bind(cls, node, found, skip)
+        self.faults += found
+        return None if found else Recipe(cls, arguments, node)
+
+    def step(self, name: str, node: Node) -> Step:
+        options = make(StepOptions, _shallow(node), self.faults)
+        fields = node.fields
+        trains = _names(fields.get("training"))
+        for network in trains:
+            self.check_trained(network, fields["training"].find(network) or fields["training"])
+        optimizer = None
+        if "optimizer_params" in fields:
+            optimizer = bind_optimizer(fields.get("optimizer"), fields["optimizer_params"], self.faults)
+        if options is None:
+            options = StepOptions(training=[])
+            self.broken.add(node.path)
+            self.assumed.all |= not children(node, "injectors")
+        self.check_updater(node)
+        gate = Gate(options.after, options.before, options.every)
+        return Step(
+            name=name,
+            node=node,
+            trains=tuple(trains),
+            gate=gate & optimizer.gate if optimizer else gate,
+            optimizer=optimizer,
+            optimizer_of=options.optimizer_of,
+            injectors=self.calls(Injector, node, "injectors", trains),
+            losses=self.calls(Loss, node, "losses", trains),
+            clip_grad_norm=options.clip_grad_norm or None,
+            clip_grad_eps=options.clip_grad_eps or None,
+        )
+
+    def lr_scheme(self) -> Recipe | None:
+        train = self.root.get("train")
+        if train is None or "train" in self.sections.faulty:
+            return None
+        return bind_lr_scheme(train.get("default_lr_scheme"), self.sections.train, self.faults)
+
+    def calls(self, kind: type[P], node: Node | None, key: str, trains: Iterable[str]) -> tuple[Call[P], ...]:
+        """Make the parts of one kind; one with faults is left out, so that the others are still checked."""
+        calls = []
+        for _, child in children(node, key):
+            found: list[Fault] = []
+            cls = kind.registry.choose(child, "type", found) if isinstance(child.value, dict) else None
+            if not isinstance(child.value, dict):
+                found.append(child.fault(f"expected options such as 'type', got {child.show()}"))
+            part = make(cls, child, found, {"type"}) if cls else None
+            if part is not None:
+                self.name_trained(part, child, list(trains), found)
+                call: Call[P] = Call(part, child)
+                for network in call.networks:
+                    if network in self.networks or network not in {*trains, TRAINED}:  # otherwise that has been said
+                        self.check_called(network, call, found)
+                calls.append(call)
+            if found:
+                self.broken.add(node.path if node else "")
+            if part is None and kind is Injector:
+                self.assumed.add(child)
+            self.faults += found
+        return tuple(calls)
+
+    def name_trained(self, part: Part, node: Node, trains: list[str], faults: list[Fault]) -> None:
+        """Put the network that the step trains where a port left it open."""
+        for option, port in part.ports.items():
+            if port is Port.NET and getattr(part, option) == TRAINED:
+                if len(trains) == 1:
+                    setattr(part, option, trains[0])
+                elif trains:
+                    names = ", ".join(trains)
+                    faults.append(node.fault(f"option {option.rstrip('_')!r} is needed, as the step trains {names}"))
+
+    def check_called(self, name: str, call: Call[Any], faults: list[Fault]) -> None:
+        """See that there is a network, or an average, of a name that a part calls."""
+        base, dot, suffix = name.partition(".")
+        if base not in self.networks or (dot and suffix != "ema"):
+            known = [*self.networks, *(f"{network}.ema" for network in self.networks)] if dot else self.networks
+            self.unknown_network(name, call.place(name), known, faults)
+        elif dot and (network := self.networks[base]) and not (network.ema and base in self.trained):
+            why = "give it 'ema: true', and train 'ema_enabled: true'" if base in self.trained else "no step trains it"
+            faults.append(call.fault(f"{base!r} has no average; {why}", name))
+
+    def check_trained(self, name: str, node: Node) -> None:
+        """See that a network that a step names may be trained."""
+        if name.endswith(".ema"):
+            self.faults.append(node.fault(f"{name!r} is an average, which follows what is trained; name the network"))
+        elif name not in self.networks:
+            self.unknown_network(name, node, self.networks, self.faults)
+        elif (network := self.networks[name]) and not network.trainable:
+            self.faults.append(node.fault(f"{name!r} has 'trainable: false'; train it or leave it out here"))
+
+    def check_updater(self, node: Node) -> None:
+        """A step with losses has an optimizer of its own, or another step's, and not both."""
+        place = node.get("optimizer_of")
+        if place is not None and isinstance(other := place.value, str):
+            if "optimizer_params" in node.fields:
+                self.faults.append(place.fault("it has 'optimizer_params' too; keep one of them"))
+            if other not in self.step_nodes:
+                self.faults.append(place.fault(f"no step is called {other!r}; {suggest(other, self.step_nodes)}"))
+            elif "optimizer_params" not in self.step_nodes[other].fields:
+                self.faults.append(place.fault(f"{other!r} has no 'optimizer_params'; name a step that has"))
+            elif not {*_names(node.get("training"))} <= {*_names(self.step_nodes[other].get("training"))}:
+                self.faults.append(place.fault(f"{other!r} does not train the same networks; name a step that does"))
+        elif children(node, "losses") and "optimizer_params" not in node.fields and node.path not in self.broken:
+            self.faults.append(
+                node.fault("it has losses but no optimizer, so it would train nothing; add optimizer_params: {lr: ...}")
+            )
+
+    def unknown_network(self, name: str, node: Node, known: Iterable[str], faults: list[Fault]) -> None:
+        """Say that there is no such network, unless it is the whole section that is wrong."""
+        section = self.root.get("networks")
+        if section is not None and isinstance(section.value, dict):
+            faults.append(node.fault(f"no network is called {name!r}; {suggest(name, known)}"))
+
+    def check_pretrained(self) -> None:
+        for name, pretrained in self.sections.pretrained.items():
+            if name not in self.networks:
+                self.unknown_network(name, pretrained.node, self.networks, self.faults)
+
+
+def _keys(recipe: Recipe) -> tuple[str, ...] | None:
+    """The keys that a dataset declares: a tuple, or a class method that is given the options."""
+    declared = getattr(recipe.make, "keys", None)
+    if callable(declared):
+        return tuple(declared(**recipe.arguments))
+    return None if declared is None else tuple(declared)
+
+
+def _part_of(node: Node, keys: set[str]) -> Node:
+    return replace(node, value={key: child for key, child in node.fields.items() if key in keys})
+
+
+def _shallow(node: Node) -> Node:
+    """A step without what its sections hold, which is checked on its own."""
+    if not isinstance(node.value, dict):
+        return node
+    inner = ("injectors", "losses", "optimizer_params")
+    return replace(
+        node,
+        value={
+            key: replace(child, value={}) if (child.fields and key in inner) or key == "optimizer_params" else child
+            for key, child in node.value.items()
+        },
+    )
+
+
+def children(node: Node | None, key: str) -> list[tuple[str, Node]]:
+    """What a mapping holds at a key, by name."""
+    child = node.get(key) if node else None
+    return list(child.fields.items()) if child else []
+
+
+def _names(node: Node | None) -> list[str]:
+    """One name or several."""
+    return list(keys_in(node.plain())) if node else []
