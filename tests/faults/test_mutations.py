@@ -20,7 +20,8 @@ WORDS = [
     "generator", "generator.ema", "discriminator", "hq", "fake", "None", "adam", "MultiStepLR", "in", "out", "type",
     "weight", "every", "after", "before", "training", "injectors", "losses", "optimizer_params", "optimizer_of", "lr",
     "linear", "kwargs", "which_model", "mode", "eval", "train", "evaluators", "for", "samples", "logger", "visuals",
-    "path", "networks", "steps", "datasets", "niter", "", ".", "..", "a.b", "~x/y", "/", "\0", "é\n", "0", "1e5", "yes",
+    "path", "networks", "steps", "datasets", "niter", "include", "plugins", "",
+    ".", "..", "a.b", "~x/y", "/", "\0", "é\n", "0", "1e5", "yes",
 ]  # fmt: skip
 
 scalars = (

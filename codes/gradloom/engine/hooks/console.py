@@ -4,7 +4,8 @@ import time
 from collections.abc import Mapping
 
 from rich.console import Console as Terminal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from gradloom.engine.log import Kind, Silent, line
 
@@ -20,17 +21,17 @@ class Console(Silent):
         self.iterations = iterations
         self._shown = 0.0
         self._explained: set[str] = set()
-        self._begun, self._first = time.monotonic(), first
+        self._rates: dict[str, float] = {}
+        whole = Column(no_wrap=True)
         self.progress = Progress(
-            TextColumn("[bold]training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[rate]}  {task.fields[losses]}"),
+            MofNCompleteColumn(table_column=whole),
+            BarColumn(bar_width=20, table_column=Column(no_wrap=True, min_width=8)),
+            TextColumn("{task.fields[rate]}", table_column=whole),
+            TimeRemainingColumn(table_column=whole),
+            TextColumn("{task.fields[losses]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
             console=self.terminal,
             refresh_per_second=4,
+            expand=True,
             disable=not self.terminal.is_terminal,
         )
         self.task = self.progress.add_task("training", total=iterations, completed=first, rate="", losses="")
@@ -41,6 +42,8 @@ class Console(Silent):
         if now - self._shown > _REFRESH_SECONDS or iteration == self.iterations:
             self._shown = now
             self.progress.update(self.task, completed=iteration)
+        if iteration == self.iterations:
+            self.progress.stop()
 
     def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
         if kind == "eval":
@@ -50,22 +53,36 @@ class Console(Silent):
             for name, note in fresh.items():
                 self.terminal.print(f"{'':>8}  {name}: {note}", markup=False)
             return
-        losses = {name: value for name, value in values.items() if name not in _SPEED and name.count("/") == 1}
-        rate = f"{values['iterations_per_second']:.3g} it/s"
+        rate = values["iterations_per_second"]
         if self.terminal.is_terminal:
-            shown = "  ".join(f"{name} {value:.3g}" for name, value in losses.items() if name.endswith("/total"))
-            self.progress.update(self.task, completed=iteration, rate=rate, losses=shown)
+            totals = {name.removesuffix("/total"): value for name, value in values.items() if name.endswith("/total")}
+            shown = "  ".join(f"{name} {value:.3g}" for name, value in totals.items())
+            self.progress.update(self.task, completed=iteration, rate=f"{rate:.3g} it/s", losses=shown)
         else:
-            left = self._time_left(iteration)
-            self.terminal.print(f"{line(kind, iteration, losses, {})}  {rate}  {left} left", markup=False)
+            left = _clock((self.iterations - iteration) / max(rate, 1e-9))
+            self.terminal.print(
+                f"{line(kind, iteration, self._news(values), {})}  {rate:.3g} it/s  {left} left", markup=False
+            )
 
-    def _time_left(self, iteration: int) -> str:
-        done = max(1, iteration - self._first)
-        seconds = int((time.monotonic() - self._begun) / done * (self.iterations - iteration))
-        return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    def _news(self, values: Mapping[str, float]) -> dict[str, float]:
+        """What is worth a line's room: losses, totals of several losses, and learning rates that changed."""
+        news = {}
+        for name, value in values.items():
+            step, _, rest = name.partition("/")
+            losses = [other for other in values if other.startswith(f"{step}/") and other.count("/") == 1]
+            changed = self._rates.get(name) != value
+            if (step == "lr" and changed) or (step != "lr" and "/" not in rest and (rest != "total" or len(losses) > 2)):
+                news[name] = value
+        self._rates = {name: value for name, value in values.items() if name.startswith("lr/")}
+        return {name: value for name, value in news.items() if name not in _SPEED}
 
     def say(self, text: str) -> None:
         self.terminal.print(text, markup=False)
 
     def close(self) -> None:
         self.progress.stop()
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"

@@ -49,6 +49,7 @@ class Evaluation(Hook):
     def _report(self, run: Run) -> None:
         values: dict[str, float] = {}
         notes: dict[str, str] = {}
+        pictures: dict[str, Tensor] = {}
         for measure in run.trainer.plan.measures:
             calls = [call for call in measure.calls if run.last or call.gate.open(run.trainer.iteration)]
             if not calls:
@@ -57,13 +58,14 @@ class Evaluation(Hook):
             for call in calls:
                 found = {_title(call, metric): float(value) for metric, value in call.part.compute().items()}
                 values |= found
-                if protocol := _protocol(measure, call):
-                    notes[next(iter(found), call.name)] = protocol
-                for key, images in call.part.images().items():
-                    show(run, f"{call.name}/{key}", images, run.trainer.plan.sections.logger)
+                if found:
+                    notes[next(iter(found))] = _protocol(measure, call)
+                pictures |= {f"{call.name}/{key}": images for key, images in call.part.images().items()}
         if values:
             run.log.scalars("eval", run.trainer.iteration, values, notes)
             self._compare(run, values)
+        for key, images in pictures.items():
+            show(run, key, images, run.trainer.plan.sections.logger)
 
     def _compare(self, run: Run, values: Mapping[str, float]) -> None:
         """Remember what to say at the end."""
