@@ -33,7 +33,9 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(filter(None, [str(self.mark), self.path, self.message]))
+        """One line, whatever characters the options hold."""
+        line = ": ".join(filter(None, [str(self.mark), self.path, self.message]))
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
 
 
 class OptionsError(Exception):

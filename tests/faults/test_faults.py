@@ -1,5 +1,6 @@
 """Each broken options file beside this module is refused with exactly the messages in the `.txt` of its name.
 
+Long lists of what is known, which grow with every part, are cut short there.
 `GRADLOOM_REWRITE=1 pytest tests/faults` writes the messages anew; read what has changed before you commit it.
 """
 
@@ -10,20 +11,30 @@ from pathlib import Path
 import pytest
 
 import gradloom
+from gradloom.parts import Evaluator, Injector, Loss, datasets, networks
 
 FAULTS = Path(__file__).parent
 FILES = sorted(file.name for file in FAULTS.glob("*.yml"))
 
 
+@pytest.fixture(autouse=True)
+def only_what_gradloom_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go to the files, and leave out the parts and networks that other tests have registered."""
+    monkeypatch.chdir(FAULTS)
+    for registry in (Injector.registry, Loss.registry, Evaluator.registry, networks, datasets):
+        registry.discover()
+        ours = {name: cls for name, cls in registry.classes.items() if cls.__module__.startswith("gradloom.")}
+        monkeypatch.setattr(registry, "classes", ours)
+
+
 def messages(name: str) -> list[str]:
     with pytest.raises(gradloom.OptionsError) as refused:
         gradloom.load(name)
-    return [str(fault) for fault in refused.value.faults]
+    return [re.sub(r"known: ([^,]+(?:, [^,]+){4,})$", "known: ...", str(fault)) for fault in refused.value.faults]
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_broken_file_is_refused_with_these_messages(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(FAULTS)
+def test_each_broken_file_is_refused_with_these_messages(name: str) -> None:
     expected = FAULTS / name.replace(".yml", ".txt")
     found = messages(name)
     if os.environ.get("GRADLOOM_REWRITE"):
@@ -46,7 +57,6 @@ def test_every_message_has_its_place_and_is_one_readable_line(file: Path) -> Non
         )
 
 
-def test_what_the_broken_files_include_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(FAULTS)
+def test_what_the_broken_files_include_is_sound() -> None:
     assert gradloom.load("parts/sound.yml").notices == ()
     assert gradloom.load("parts/measured.yml").notices == ()

@@ -159,6 +159,7 @@ def test_any_change_is_taken_or_refused_at_its_place(file: Path, tmp_path: Path)
 
 def assert_placed(fault: gradloom.Fault, file: Path, data: bytes) -> None:
     assert fault.message
+    assert str(fault).isprintable()
     assert fault.mark.file == str(file)
     lines = data.decode(errors="replace").splitlines() or [""]
     assert 0 <= fault.mark.line <= len(lines) + 1

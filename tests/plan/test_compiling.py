@@ -190,6 +190,14 @@ def test_what_is_odd_but_may_be_meant_is_a_notice(tmp_path: Path, override: str,
     assert notice in notices(load(tmp_path, SOUND, override))
 
 
+def test_a_third_step_of_ones_own_optimizer_does_not_hide_the_other_two(tmp_path: Path) -> None:
+    tell = "losses: {tell: {type: discriminator_gan, gan_type: gan, real: hq, fake: fake}}"
+    third = f"steps.third={{training: discriminator, optimizer_params: {{lr: 1}}, {tell}}}"
+    fourth = f"steps.fourth={{training: discriminator, optimizer_of: third, {tell}}}"
+    (notice,) = notices(load(tmp_path, SOUND, third, fourth))
+    assert notice.startswith("networks.discriminator: trained by discriminator_step and third, each with")
+
+
 def test_two_steps_of_one_optimizer_are_no_notice(tmp_path: Path) -> None:
     plan = load(
         tmp_path,

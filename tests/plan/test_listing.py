@@ -120,7 +120,7 @@ step draw-it, training end:  # every: 2
     loss = 0.5 * generator_gan(judge, fake, gan_type=hinge)
     loss += linear(from=0, to=1, start=0, end=9 iterations) * pix(real=hq, fake=fake, criterion=l1)  # before: 50
     update by SGD(lr=cosine(from=0.001, to=0, start=0, end=100 iterations), momentum=0.9, weight_decay=0.01)  # all gradients clipped to norm 1
-    keep z
+    keep z, steady
 
 step again, training end:
     redrawn = generator(end, z)

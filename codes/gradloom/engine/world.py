@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from gradloom.engine.memory import keep_freed_memory
 from gradloom.errors import RunError
 
 
@@ -16,6 +17,8 @@ class World:
             raise RunError("training by several processes is not supported yet; start one, without torchrun")
         self.device = torch.device(device) if device is not None else _available(gpu_ids)
         self.writes = True
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def seed(self, seed: int) -> None:
         """Start the random numbers of this process."""

@@ -87,9 +87,9 @@ def _check_training(pieces: Pieces, writers: Writers) -> list[Fault]:
             notices.append(step.node.fault("it has no losses, so it trains nothing"))
     for name, network in pieces.networks.items():
         node = pieces.root.fields["networks"].fields[name]
-        if len(trainers[name]) > 1 and not any(step.optimizer_of for step in trainers[name]):
-            names = " and ".join(step.name for step in trainers[name])
-            notices.append(node.fault(f"trained by {names}, each with an optimizer of its own"))
+        owners = [step.name for step in trainers[name] if step.optimizer]
+        if len(owners) > 1:
+            notices.append(node.fault(f"trained by {' and '.join(owners)}, each with an optimizer of its own"))
         if not trainers[name] and network and network.trainable:
             notices.append(node.fault("no step trains it; write 'trainable: false' if that is meant"))
     return notices

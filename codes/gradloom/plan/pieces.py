@@ -199,6 +199,7 @@ class Pieces:
                 for network in call.networks:
                     if network in self.networks or network not in {*trains, TRAINED}:  # otherwise that has been said
                         self.check_called(network, call, found)
+                _check_named(call, found)
                 calls.append(call)
             if found:
                 self.broken.add(node.path if node else "")
@@ -263,6 +264,14 @@ class Pieces:
         for name, pretrained in self.sections.pretrained.items():
             if name not in self.networks:
                 self.unknown_network(name, pretrained.node, self.networks, self.faults)
+
+
+def _check_named(call: Call[Any], faults: list[Fault]) -> None:
+    """See that what a part writes and calls has a name."""
+    for option, port in call.part.ports.items():
+        place = call.node.get(option.rstrip("_")) if port is not Port.READ else None
+        if place is not None and (nothing := place.find("None")):
+            faults.append(nothing.fault("the word 'None' stands for nothing; write a name"))
 
 
 def _keys(recipe: Recipe) -> tuple[str, ...] | None:

@@ -71,7 +71,9 @@ class Console(Silent):
             step, _, rest = name.partition("/")
             losses = [other for other in values if other.startswith(f"{step}/") and other.count("/") == 1]
             changed = self._rates.get(name) != value
-            if (step == "lr" and changed) or (step != "lr" and "/" not in rest and (rest != "total" or len(losses) > 2)):
+            if (step == "lr" and changed) or (
+                step != "lr" and "/" not in rest and (rest != "total" or len(losses) > 2)
+            ):
                 news[name] = value
         self._rates = {name: value for name, value in values.items() if name.startswith("lr/")}
         return {name: value for name, value in news.items() if name not in _SPEED}
