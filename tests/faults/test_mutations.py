@@ -15,7 +15,7 @@ from gradloom.plan.drawing import listing, mermaid
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [*sorted((ROOT / "options").rglob("*.yml")), ROOT / "tests" / "faults" / "parts" / "sound.yml"]
-EXAMPLES = max(20, 1200 // len(FILES))  # of each file, so that all take about half a minute
+EXAMPLES = max(20, 2000 // len(FILES))  # of each file, so that all take about half a minute
 WORDS = [
     "generator", "generator.ema", "discriminator", "hq", "fake", "None", "adam", "MultiStepLR", "in", "out", "type",
     "weight", "every", "after", "before", "training", "injectors", "losses", "optimizer_params", "optimizer_of", "lr",

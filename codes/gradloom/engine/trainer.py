@@ -13,6 +13,7 @@ from gradloom.engine import build
 from gradloom.engine.batches import Micro, split
 from gradloom.engine.checkpoint import restore, save
 from gradloom.engine.fit import fit
+from gradloom.engine.folder import RunFolder
 from gradloom.engine.rates import Rates
 from gradloom.engine.world import World
 from gradloom.errors import RunError
@@ -162,9 +163,9 @@ class Trainer:
         """
         fit(self, resume)
 
-    def save(self, folder: str | Path) -> Path:
-        """Write a checkpoint into a folder and return the checkpoint's own folder, named by the iteration."""
-        return save(self, Path(folder))
+    def save(self, folder: str | Path | None = None) -> Path:
+        """Write a checkpoint into a folder, by default the run's, and return its own folder, named by the iteration."""
+        return save(self, RunFolder(self.plan).checkpoints if folder is None else Path(folder))
 
     def resume(self, path: str | Path) -> None:
         """Go on from a checkpoint's folder: weights, averages, optimizers, random numbers and the iteration."""

@@ -15,7 +15,8 @@ def listing(plan: Plan) -> str:
     """Write a plan as the straight-line program it stands for."""
     lines = [f"# {plan.name}: {plan.sections.train.niter:,} iterations, {plan.sections.precision}"]
     for name, network in plan.networks.items():
-        notes = [] if network.trainable else ["frozen"]
+        notes = [network.role] if network.role else []
+        notes += [] if network.trainable else ["frozen"]
         notes += [f"from {network.pretrained.file}"] if network.pretrained else []
         options = _arguments(network.recipe.arguments.items())
         lines.append(_commented(f"{name} = {network.which_model}({options})", notes))

@@ -116,6 +116,7 @@ class Pieces:
             name=name,
             which_model=node.fields["which_model"].value,
             recipe=recipe,
+            role=options.type,
             trainable=options.trainable,
             ema=options.ema and self.sections.train.ema_enabled,
             gate=Gate(options.after),

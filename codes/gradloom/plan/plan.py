@@ -87,6 +87,7 @@ class Network:
     name: str
     which_model: str
     recipe: Recipe
+    role: str | None = None  # such as "generator", where the options name one
     trainable: bool = True
     ema: bool = True
     gate: Gate = Gate()
