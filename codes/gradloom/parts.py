@@ -102,6 +102,9 @@ class Part(nn.Module):
     def __post_init__(self) -> None:
         nn.Module.__init__(self)
         self._schedules: dict[str, Schedule] = {}
+        for name, port in self.ports.items():
+            if port is Port.READ and getattr(self, name) == "None":
+                setattr(self, name, None)
         for field in self.options():
             if isinstance(value := getattr(self, field.name), Schedule):
                 self.follow(field.name, value)

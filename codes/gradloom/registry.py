@@ -90,7 +90,7 @@ class Registry(Generic[T]):
     def _import(self, module: str) -> None:
         try:
             importlib.import_module(f"{self.package}.{module}")
-        except ModuleNotFoundError as error:
+        except ImportError as error:
             if error.name is None or error.name.startswith("gradloom"):
                 raise
             self.unavailable[module] = error.name

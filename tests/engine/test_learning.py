@@ -187,3 +187,15 @@ def test_a_loss_that_is_no_single_number_is_named() -> None:
 def test_a_batch_without_a_key_says_which() -> None:
     with pytest.raises(gradloom.RunError, match="the batch has no 'z'; it has 'hq'"):
         trainer_of(GAN).train_step({"hq": torch.zeros(2, 2)})
+
+
+def test_an_error_within_a_part_names_the_part_and_what_it_was_given() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        trainer_of(GAN).train_step({"hq": torch.zeros(8, 2), "z": torch.zeros(8, 5)})
+    assert raised.value.__notes__ == ["in steps.discriminator_step.injectors.fake, with generator: MLP, in_: (8, 5)"]
+
+
+def test_an_optional_port_that_says_none_is_empty() -> None:
+    part = gradloom.Loss.registry.find("generator_gan")(gan_type="gan", discriminator="d", fake="f", real="None")
+    assert part.real is None
+    assert part.reads() == ("f",)

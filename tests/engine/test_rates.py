@@ -69,3 +69,15 @@ def test_two_trainers_of_one_plan_do_not_share_parts() -> None:
     other = gradloom.ExtensibleTrainer(trainer.plan, device="cpu")
     trainer.train_step(gan_batch())
     assert all(first is not second for first, second in zip(trainer.calls, other.calls, strict=True))
+
+
+def test_a_port_that_takes_a_schedule_gets_the_iterations_value() -> None:
+    noisy = "        injectors:\n          noisy: {type: add_noise, in: z, out: noisy, scale: {stepped: {points: [[0, 0], [1, 1]]}}}\n"
+    text = GAN.replace("        injectors:\n", noisy, 1).replace("in: z, out: fake", "in: noisy, out: fake")
+    trainer = trainer_of(text)
+    same = []
+    for _ in range(2):
+        batch = gan_batch()
+        trainer.train_step(batch, keep=["noisy"])
+        same.append(bool((trainer.states[0].state["noisy"] == batch["z"]).all()))
+    assert same == [True, False]

@@ -45,9 +45,9 @@ def test_psnr_is_the_mean_of_each_images(batch_size: int) -> None:
     metrics = measure(Psnr(fake="f", real="r", per_image=True), fake, real, batch_size)
     each = torchmetrics_psnr(fake, real, data_range=1.0, reduction="none", dim=(1, 2, 3)).tolist()
     by_skimage = [skimage_psnr(in_numpy(a), in_numpy(b), data_range=1) for a, b in zip(real, fake, strict=True)]
-    assert list(metrics) == ["psnr", *(f"psnr_{index}" for index in range(6))]
-    assert [metrics[f"psnr_{index}"] for index in range(6)] == pytest.approx(each, rel=1e-5)
-    assert [metrics[f"psnr_{index}"] for index in range(6)] == pytest.approx(by_skimage, rel=1e-12)
+    assert list(metrics) == ["psnr", *(f"image_{index}" for index in range(6))]
+    assert [metrics[f"image_{index}"] for index in range(6)] == pytest.approx(each, rel=1e-5)
+    assert [metrics[f"image_{index}"] for index in range(6)] == pytest.approx(by_skimage, rel=1e-12)
     assert metrics["psnr"] == pytest.approx(np.mean(by_skimage), rel=1e-12)
 
 
@@ -108,7 +108,7 @@ def test_psnr_stands_beside_a_baselines() -> None:
     better, worse = (measure(Psnr(fake="f", real="r", per_image=True), x, real) for x in (fake, bicubic))
     assert metrics["baseline"] == pytest.approx(worse["psnr"], rel=1e-14)
     assert metrics["gain"] == pytest.approx(better["psnr"] - worse["psnr"], rel=1e-12) and metrics["gain"] > 0
-    assert metrics["psnr_3"] == better["psnr_3"] and metrics["baseline_3"] == worse["psnr_3"]
+    assert metrics["image_3"] == better["image_3"] and metrics["baseline_3"] == worse["image_3"]
 
 
 def test_psnr_takes_images_of_different_sizes() -> None:

@@ -55,7 +55,7 @@ def test_a_scale_may_be_a_schedule() -> None:
     part = AddNoise(in_="x", out="y", scale=Linear(from_=1, to=0, end=10))
     assert part.reads() == ("x",)
     part.advance(5, iterations_per_epoch=1)
-    added = part(in_=torch.zeros(10_000, dtype=torch.float64), scale=None)
+    added = part(in_=torch.zeros(10_000, dtype=torch.float64), scale=part.scale)
     assert abs(added.std() - 0.5) < 0.02
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradloom.errors import RunError
 from gradloom.parts import Injector, Part, Port
@@ -36,10 +36,14 @@ class Bound:
             values[field] = state[names] if type(names) is str and names != "None" else _find(state, names)
         for field in self._constants:  # read each time, since a schedule may change them
             values[field] = getattr(self.part, field)
-        if self._blind and torch.is_grad_enabled():
-            with torch.no_grad():
-                return self.part(**values)
-        return self.part(**values)
+        try:
+            if self._blind and torch.is_grad_enabled():
+                with torch.no_grad():
+                    return self.part(**values)
+            return self.part(**values)
+        except Exception as error:
+            error.add_note(f"in {self.path}, with {_shapes(values)}")
+            raise
 
     def inject(self, state: State) -> None:
         """Call an injector and store what it writes; of a longer result the first values are taken."""
@@ -51,6 +55,15 @@ class Bound:
             got = f"{len(value)} values" if isinstance(value, tuple | list) else type(value).__name__
             raise RunError(f"{self.path}: expected {len(self.writes)} values for {', '.join(self.writes)}, got {got}")
         state.update(zip(self.writes, value, strict=False))
+
+
+def _shapes(values: Mapping[str, Any]) -> str:
+    """What a part was given, as far as a line can tell."""
+    shown = {
+        field: tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        for field, value in values.items()
+    }
+    return ", ".join(f"{field}: {shape}" for field, shape in shown.items())
 
 
 def _find(source: Mapping[str, Any], names: Any) -> Any:

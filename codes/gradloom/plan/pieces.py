@@ -90,7 +90,7 @@ class Pieces:
         self.networks = {name: self.network(name, node) for name, node in children(root, "networks")}
         self.check_pretrained()
         self.datasets = {phase: self.dataset(phase, node) for phase, node in children(root, "datasets")}
-        self.steps = [self.step(name, node) for name, node in self.step_nodes.items()]
+        self.steps = _with_owners([self.step(name, node) for name, node in self.step_nodes.items()])
 
     def network(self, name: str, node: Node) -> Network | None:
         known = set(NetworkOptions.__dataclass_fields__)
@@ -273,6 +273,12 @@ def _check_named(call: Call[Any], faults: list[Fault]) -> None:
         place = call.node.get(option.rstrip("_")) if port is not Port.READ else None
         if place is not None and (nothing := place.find("None")):
             faults.append(nothing.fault("the word 'None' stands for nothing; write a name"))
+
+
+def _with_owners(steps: list[Step]) -> list[Step]:
+    """Open the gate of a step that updates with another's optimizer only when that optimizer may act."""
+    owners = {step.name: step.optimizer.gate for step in steps if step.optimizer}
+    return [replace(step, gate=step.gate & owners.get(step.optimizer_of or "", Gate())) for step in steps]
 
 
 def _keys(recipe: Recipe) -> tuple[str, ...] | None:
