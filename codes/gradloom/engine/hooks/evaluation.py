@@ -112,7 +112,9 @@ def _title(call: Call[Any], metric: str) -> str:
 
 
 def _protocol(measure: Measure, call: Call[Any]) -> str:
-    return "; ".join(filter(None, [call.part.protocol(), measure.stands_in and f"of {measure.stands_in}"]))
+    """How a number came about, and whether it is that of an average of weights."""
+    whose = f"weights of {measure.stands_in}" if measure.stands_in else "weights as they are, no average"
+    return "; ".join(filter(None, [call.part.protocol(), whose]))
 
 
 @contextmanager
