@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from gradloom.config.node import Node
@@ -16,15 +16,14 @@ class Registry(Generic[T]):
     """The classes of one kind, by the name options call them.
 
     A name is looked for in the module of the same name first, so that a run imports little more than it uses; all
-    other modules follow only when it is not there. A module whose library is not installed is remembered, and
-    named in the fault.
+    other modules follow only when it is not there. A module that begins with an underscore defines nothing that
+    options may choose. One whose library is not installed is remembered, and named in the fault.
     """
 
     def __init__(self, kind: str, package: str | None = None) -> None:
         self.kind, self.package = kind, package
         self.classes: dict[str, Callable[..., T]] = {}
         self.unavailable: dict[str, str] = {}
-        self._discovered = False
 
     def add(self, name: str, make: Callable[..., T]) -> None:
         """Give a class, or a function that builds one, its name.
@@ -48,18 +47,22 @@ class Registry(Generic[T]):
         return decorate
 
     def find(self, name: str) -> Callable[..., T] | None:
-        """Return the class of a name, importing the module that defines it."""
+        """Return the class of a name, importing the module of that name, or all of them, if need be."""
         if name not in self.classes and name in self._modules():
             self._import(name)
         if name not in self.classes:
             self.discover()
         return self.classes.get(name)
 
-    def discover(self) -> Iterable[str]:
+    @property
+    def names(self) -> set[str]:
+        """Every name that options may use, whether its module is imported yet or not."""
+        return {*self.classes, *self._modules()}
+
+    def discover(self) -> list[str]:
         """Import every module of the package; return the names known then."""
-        if not self._discovered:
-            self._discovered = True
-            for module in self._modules():
+        for module in self._modules():
+            if module not in self.classes:
                 self._import(module)
         return sorted(self.classes)
 
@@ -67,7 +70,7 @@ class Registry(Generic[T]):
         """Return the class named at a key of a node, or append why there is none."""
         chosen = node.get(key)
         if chosen is None:
-            faults.append(node.fault(f"option {key!r} is missing; {suggest('', self.discover())}"))
+            faults.append(node.fault(f"option {key!r} is missing; {suggest('', self.names)}"))
             return None
         if not isinstance(chosen.value, str):
             article = "an" if self.kind[0] in "aeiou" else "a"
@@ -80,12 +83,13 @@ class Registry(Generic[T]):
 
     def _hint(self, name: str) -> str:
         absent = self.unavailable.get(name)
-        return f"it needs the library {absent!r}, which is not installed" if absent else suggest(name, self.classes)
+        return f"it needs the library {absent!r}, which is not installed" if absent else suggest(name, self.names)
 
     def _modules(self) -> list[str]:
         if self.package is None:
             return []
-        return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__))
+        modules = pkgutil.iter_modules(importlib.import_module(self.package).__path__)
+        return sorted(module.name for module in modules if not module.name.startswith("_"))
 
     def _import(self, module: str) -> None:
         try:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
-from gradloom.datasets.image_files import (
+from gradloom.datasets._image_files import (
     crop_center,
     crop_randomly,
     crop_to_multiple,

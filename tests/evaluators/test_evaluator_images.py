@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gradloom.evaluators.images import to_bytes, to_luma, to_unit
+from gradloom.evaluators._images import to_bytes, to_luma, to_unit
 
 
 @pytest.mark.parametrize("value_range", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])

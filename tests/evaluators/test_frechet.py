@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
-from gradloom.evaluators.frechet import Moments, frechet_distance
+from gradloom.evaluators._frechet import Moments, frechet_distance
 
 
 def features(count: int, dims: int = 24, seed: int = 0, shift: float = 0.0, spread: float = 1.0) -> Tensor:

@@ -11,9 +11,9 @@ from torch_fidelity import FeatureExtractorInceptionV3, calculate_metrics
 from torch_fidelity.metric_fid import KEY_METRIC_FID
 
 from gradloom.errors import RunError
-from gradloom.evaluators import inception
+from gradloom.evaluators import _inception as inception
+from gradloom.evaluators._inception import FILE, HASH, Inception, cached_weights
 from gradloom.evaluators.fid import Fid
-from gradloom.evaluators.inception import FILE, HASH, Inception, cached_weights
 
 
 @pytest.fixture(scope="module")

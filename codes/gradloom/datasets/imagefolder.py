@@ -7,7 +7,7 @@ from annotated_types import Gt
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gradloom.datasets.image_files import (
+from gradloom.datasets._image_files import (
     crop_center,
     crop_randomly,
     crop_to_multiple,

@@ -10,7 +10,7 @@ from annotated_types import Gt
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gradloom.datasets.image_files import crop_randomly, crop_to_multiple, flip_randomly, read_image, shrink
+from gradloom.datasets._image_files import crop_randomly, crop_to_multiple, flip_randomly, read_image, shrink
 from gradloom.errors import RunError
 from gradloom.parts import datasets
 

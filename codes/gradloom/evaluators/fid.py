@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from gradloom.errors import RunError
-from gradloom.evaluators.frechet import Moments, frechet_distance
-from gradloom.evaluators.images import check_range, to_bytes
+from gradloom.evaluators._frechet import Moments, frechet_distance
+from gradloom.evaluators._images import check_range, to_bytes
 from gradloom.parts import Evaluator, Net, Read
 
 
@@ -51,7 +51,7 @@ class Fid(Evaluator, type="fid"):
     def setup(self) -> None:
         """Load Inception if it is needed; raise `RunError` where its weights are not found."""
         if self.network is None:
-            from gradloom.evaluators.inception import Inception  # imports torch-fidelity, which takes seconds
+            from gradloom.evaluators._inception import Inception  # imports torch-fidelity, which takes seconds
 
             self.inception = Inception(self.weights, self.download)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from gradloom.evaluators.scores import Scores, precise
+from gradloom.evaluators._scores import Scores, precise
 from gradloom.parts import Evaluator, Read
 
 

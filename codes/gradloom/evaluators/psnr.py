@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from gradloom.evaluators.comparison import Comparison
+from gradloom.evaluators._comparison import Comparison
 
 
 class Psnr(Comparison, type="psnr"):

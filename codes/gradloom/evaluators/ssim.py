@@ -4,7 +4,7 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from gradloom.errors import RunError
-from gradloom.evaluators.comparison import Comparison
+from gradloom.evaluators._comparison import Comparison
 
 WINDOW = 11
 """Pixels at each side of the Gaussian window, whose sigma is 1.5."""

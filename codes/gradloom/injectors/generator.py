@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from gradloom.injectors.calling import call
+from gradloom.injectors._calling import call
 from gradloom.parts import Arguments, Injector, Net, Write
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradloom.losses.adversarial import DISCRIMINATOR_LOSSES, GanType, inputs, judge, on_tensors
+from gradloom.losses._adversarial import DISCRIMINATOR_LOSSES, GanType, inputs, judge, on_tensors
 from gradloom.parts import TRAINED, Arguments, Loss, Metrics, Net, Scalar, Scheduled, widen
 
 

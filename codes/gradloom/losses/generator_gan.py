@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from gradloom.losses.adversarial import GENERATOR_LOSSES, GanType, inputs, judge, relativistic
+from gradloom.losses._adversarial import GENERATOR_LOSSES, GanType, inputs, judge, relativistic
 from gradloom.parts import Arguments, Loss, Metrics, Net, Scalar, Scheduled
 
 

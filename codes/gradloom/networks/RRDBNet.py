@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, pixel_unshuffle
 
-from gradloom.networks.first_weights import draw_small_weights, scale_weights
-from gradloom.networks.sizes import Positive
+from gradloom.networks._first_weights import draw_small_weights, scale_weights
+from gradloom.networks._sizes import Positive
 from gradloom.parts import networks
 
 

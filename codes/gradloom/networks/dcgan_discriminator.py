@@ -6,8 +6,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gradloom.networks.first_weights import draw_dcgan_weights
-from gradloom.networks.sizes import Positive, PowerOfTwo, expect_images, num_halvings
+from gradloom.networks._first_weights import draw_dcgan_weights
+from gradloom.networks._sizes import Positive, PowerOfTwo, expect_images, num_halvings
 from gradloom.parts import networks
 
 

@@ -5,8 +5,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from gradloom.networks.first_weights import draw_dcgan_weights
-from gradloom.networks.sizes import Positive, PowerOfTwo, num_halvings
+from gradloom.networks._first_weights import draw_dcgan_weights
+from gradloom.networks._sizes import Positive, PowerOfTwo, num_halvings
 from gradloom.parts import networks
 
 

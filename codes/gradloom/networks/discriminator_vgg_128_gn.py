@@ -6,7 +6,7 @@ from annotated_types import Gt, MultipleOf
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from gradloom.networks.sizes import Positive, expect_images
+from gradloom.networks._sizes import Positive, expect_images
 from gradloom.parts import networks
 
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from gradloom.networks.sizes import Positive, PowerOfTwo, expect_images, num_halvings
+from gradloom.networks._sizes import Positive, PowerOfTwo, expect_images, num_halvings
 from gradloom.parts import networks
 
 

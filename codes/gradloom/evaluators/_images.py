@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gradloom.evaluators.scores import precise
+from gradloom.evaluators._scores import precise
 
 LUMA = (65.481, 128.553, 24.966)
 """What red, green and blue from 0 to 1 add to the luma of ITU-R BT.601, which goes from 16 to 235."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gradloom.evaluators.scores import precise
+from gradloom.evaluators._scores import precise
 
 
 class Moments:

@@ -7,8 +7,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from gradloom.errors import RunError
-from gradloom.evaluators.images import check_range, to_luma, to_unit
-from gradloom.evaluators.scores import Scores
+from gradloom.evaluators._images import check_range, to_luma, to_unit
+from gradloom.evaluators._scores import Scores
 from gradloom.parts import Evaluator, Read
 
 
