@@ -22,8 +22,8 @@ setup(
     packages=find_packages("codes", include=["gradloom", "gradloom.*"]),
     package_data={"gradloom": ["py.typed"]},
     install_requires=[
-        "torch>=2.6",
-        "torchvision>=0.21",
+        "torch>=2.7",
+        "torchvision>=0.22",
         "pyyaml>=6",
         "kornia>=0.8",
         "tensorboard>=2.15",

@@ -137,8 +137,13 @@ def test_resuming_where_there_is_nothing_fails(options: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_saves_and_says_so_by_its_exit_code(options: Path, number: int, code: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "workers"), [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 0), (signal.SIGINT, 130, 2)]
+)
+def test_an_interrupted_run_saves_and_says_so_by_its_exit_code(
+    options: Path, number: int, code: int, workers: int
+) -> None:
+    """With workers the signal goes to the whole group of processes, as a terminal sends it."""
     command = [
         sys.executable,
         "train.py",
@@ -147,13 +152,16 @@ def test_an_interrupted_run_saves_and_says_so_by_its_exit_code(options: Path, nu
         "--set",
         "train.niter=1000000",
         "logger.save_checkpoint_freq=1000000",
+        f"datasets.train.n_workers={workers}",
     ]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as run:
         metrics = options.parent / "runs" / "small" / "metrics.jsonl"
         deadline = time.monotonic() + 120
         while not (metrics.exists() and metrics.read_text().count("train") > 1) and time.monotonic() < deadline:
             time.sleep(0.1)
-        os.kill(run.pid, number)
+        os.killpg(run.pid, number) if workers else os.kill(run.pid, number)
         _, errors = run.communicate(timeout=120)
     assert run.returncode == code, errors
     assert "go on with --resume" in errors

@@ -5,6 +5,7 @@ from (seed, epoch), and what is random about a sample from (seed, epoch, index).
 """
 
 import random
+import signal
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, cast
@@ -116,6 +117,7 @@ def training_batches(plan: Plan, first: int, device: torch.device) -> tuple[Data
         batch_sampler=order,
         num_workers=training.workers,
         pin_memory=training.pin_memory and device.type == "cuda",
+        worker_init_fn=_ignore_interrupts,
         generator=_aside(),
     )
     return loader, per_epoch
@@ -129,6 +131,11 @@ def measuring_batches(
     places = [divmod(number, length) for number in range(samples or length)]
     batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
     yield from DataLoader(Seeded(dataset, seed), batch_sampler=batches, generator=_aside())
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to workers too, to the process that saves."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _aside() -> torch.Generator:
