@@ -7,6 +7,7 @@ from (seed, epoch), and what is random about a sample from (seed, epoch, index).
 import random
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, cast
 
@@ -29,18 +30,31 @@ class Seeded(Dataset[Any]):
         self.dataset, self.seed = dataset, seed
 
     def __getitem__(self, place: Place) -> Any:
-        epoch, index = place
-        before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        return self.__getitems__([place])[0]
+
+    def __getitems__(self, places: list[Place]) -> list[Any]:
+        """The samples of a batch; the loader asks for them together, since to put random numbers aside takes time."""
+        with _random_numbers_put_aside():
+            return [self._draw(epoch, index) for epoch, index in places]
+
+    def _draw(self, epoch: int, index: int) -> Any:
         number = mix(self.seed, epoch, index)
         random.seed(number)
         np.random.seed(number % 2**32)
         torch.default_generator.manual_seed(number)
-        try:
-            return self.dataset[index]
-        finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])
-            torch.set_rng_state(before[2])
+        return self.dataset[index]
+
+
+@contextmanager
+def _random_numbers_put_aside() -> Iterator[None]:
+    """Leave the random numbers of Python, NumPy and torch as they were."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
 
 
 def mix(*numbers: int) -> int:
