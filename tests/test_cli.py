@@ -175,3 +175,14 @@ def test_a_wrong_call_is_explained_and_exits_with_two(
         called(*arguments)
     assert exited.value.code == 2
     assert "usage: gradloom train" in capsys.readouterr().err
+
+
+def test_a_text_that_says_something_twice_is_refused_before_the_rest_is_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "twice.yml"
+    file.write_text("name: x\ntrain: {niter: 1}\ntrain: {niter: 2}\nnetworks: {a: {which_model: nothing}}\nsteps: {}\n")
+    assert called("-opt", file, "--check") == 2
+    assert capsys.readouterr().err == (
+        f"{file}:3:1: train: written twice, first in line 2; keep one\n1 fault; nothing was run\n"
+    )

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(_without_verb(sys.argv[1:] if arguments is None else arguments))
     document = read(options.opt, options.set)
     told = _tell(_cheap(document), ())
-    if document.root is None:
+    if document.root is None or document.doubtful:  # what else is wrong depends on what the text was to say
         return _refuse(len(told))
     return _compile_and_run(document, options, told)
 

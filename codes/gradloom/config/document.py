@@ -17,6 +17,7 @@ class Document:
     file: Path
     root: Node | None = None
     text: str = ""
+    doubtful: bool = False  # whether the text says something twice, or what cannot be read
     faults: list[Fault] = field(default_factory=list)
     notices: list[Fault] = field(default_factory=list)
 
@@ -42,6 +43,7 @@ def read(file: Path, overrides: Iterable[str] = ()) -> Document:
         return document
     for override in overrides:
         root = _override(root, override, document.faults)
+    document.doubtful = bool(document.faults)
     root = modernize(root, document.faults, document.notices)
     document.root = root if whole else None
     return document
