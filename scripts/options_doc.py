@@ -22,7 +22,7 @@ from gradloom.config.schedules import Schedule  # noqa: E402
 from gradloom.config.sections import Eval, Logger, Paths, Sections, Train  # noqa: E402
 from gradloom.parts import Evaluator, Injector, Loss  # noqa: E402
 from gradloom.plan.optimizers import CommonOptions, lr_schemes, optimizers  # noqa: E402
-from gradloom.plan.pieces import DatasetOptions, NetworkOptions, StepOptions  # noqa: E402
+from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions  # noqa: E402
 
 TARGET = ROOT / "docs" / "options.md"
 HEAD = """# Options

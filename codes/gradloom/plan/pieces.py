@@ -1,10 +1,8 @@
 """Make the pieces of a plan from nodes: networks, datasets, steps and their parts, each checked by itself."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal, TypeVar
-
-from annotated_types import Ge, Gt
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from gradloom import parts
 from gradloom.config.binding import bind, make
@@ -14,47 +12,10 @@ from gradloom.errors import Fault, suggest
 from gradloom.gates import Gate
 from gradloom.parts import TRAINED, Injector, Loss, Part, Port, keys_in
 from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer
+from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions
 from gradloom.plan.plan import Call, Dataset, Network, Recipe, Step
 
 P = TypeVar("P", bound=Part)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkOptions:
-    """What a file may say of a network, beside the network's own options."""
-
-    type: Literal["generator", "discriminator"] | None = None  # its role, which the listing names
-    trainable: bool = True
-    after: Annotated[int, Ge(0)] = 0
-    ema: bool = True
-    kwargs: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetOptions:
-    """What a file may say of a dataset, beside the dataset's own options."""
-
-    name: str = ""
-    batch_size: Annotated[int, Gt(0)] = 1
-    n_workers: Annotated[int, Ge(0)] = 0
-    pin_memory: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepOptions:
-    """What a file may say of a step."""
-
-    training: str | list[str]
-    optimizer: Any = "adamw"  # judged with its `optimizer_params`
-    optimizer_params: dict[str, Any] | None = None
-    optimizer_of: str | None = None
-    injectors: dict[str, Any] | None = None
-    losses: dict[str, Any] | None = None
-    after: Annotated[int, Ge(0)] = 0
-    before: Annotated[int, Ge(0)] | None = None
-    every: Annotated[int, Gt(0)] = 1
-    clip_grad_norm: Annotated[float, Ge(0)] | None = None
-    clip_grad_eps: Annotated[float, Ge(0)] | None = None
 
 
 class Assumed:
