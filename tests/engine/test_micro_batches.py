@@ -35,3 +35,9 @@ def test_lists_are_cut_with_the_tensors() -> None:
     trainer.train_step(batch, keep=["path", "hq"])
     assert [micro.state["path"] for micro in trainer.states] == [["a", "b", "c"], ["d", "e"]]
     assert [micro.share for micro in trainer.states] == [0.6, 0.4]
+
+
+def test_what_an_iteration_does_not_need_may_have_any_length() -> None:
+    trainer = trainer_of(GAN, "train.mega_batch_factor=2")
+    batch = {key: value.double() for key, value in gan_batch(4).items()}
+    trainer.train_step({"palette": torch.zeros(3), **batch})

@@ -16,28 +16,24 @@ class Average:
     def __init__(self, network: nn.Module, rate: float) -> None:
         self.network = deepcopy(network).eval().requires_grad_(False)
         self._mean = get_ema_multi_avg_fn(rate)  # type: ignore[no-untyped-call]
-        self._floats: dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]] = {}
-        self._others: list[tuple[Tensor, Tensor]] = []
-        self._source = network
-        self._pair()
-
-    def _pair(self) -> None:
-        """Lay the tensors of both networks side by side."""
-        self._floats, self._others = {}, []
-        ours = [*self.network.parameters(), *self.network.buffers()]
-        theirs = [*self._source.parameters(), *self._source.buffers()]
-        for average, current in zip(ours, theirs, strict=True):
-            if current.is_floating_point():
-                averages, currents = self._floats.setdefault((current.dtype, current.device), ([], []))
-                averages.append(average.detach())
-                currents.append(current.detach())
-            else:
-                self._others.append((average, current))
+        self._parameters = list(zip(self.network.parameters(), network.parameters(), strict=True))
+        pairs = zip(self.network.modules(), network.modules(), strict=True)
+        self._buffers = [
+            (ours, theirs, name) for ours, theirs in pairs for name, _ in theirs.named_buffers(recurse=False)
+        ]
 
     @torch.no_grad()
     def update(self) -> None:
         """Follow the network by one update."""
-        for averages, currents in self._floats.values():
+        groups: dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]] = {}
+        # A module may put another tensor in a buffer's place, so each is looked up anew; parameters stay what they are.
+        buffers = [(ours.get_buffer(name), theirs.get_buffer(name)) for ours, theirs, name in self._buffers]
+        for average, current in (*self._parameters, *buffers):
+            if current.is_floating_point():
+                averages, currents = groups.setdefault((current.dtype, current.device), ([], []))
+                averages.append(average)
+                currents.append(current)
+            else:
+                average.copy_(current)
+        for averages, currents in groups.values():
             self._mean(averages, currents, 0)
-        for average, current in self._others:
-            average.copy_(current)

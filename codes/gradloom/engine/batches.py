@@ -26,7 +26,7 @@ def split(batch: Mapping[str, Any], keys: Iterable[str], count: int, device: tor
     whole = {key: to_device(batch[key], device) for key in keys}
     if count == 1:
         return [Micro(whole, 1.0)]
-    size = size_of(batch)
+    size = size_of(whole or batch)
     pieces = torch.arange(size).tensor_split(min(count, size))
     return [
         Micro({key: _cut(value, size, piece) for key, value in whole.items()}, len(piece) / size) for piece in pieces

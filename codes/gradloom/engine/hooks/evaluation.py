@@ -29,7 +29,6 @@ class Evaluation(Hook):
         plan = trainer.plan
         self.every, self.at_start = plan.sections.train.val_freq, plan.sections.eval.at_start
         self.first: dict[str, float] = {}
-        self._measured = -1
         self._dataset: Dataset[Any] | None = None
         calls = [call for measure in plan.measures for call in (*measure.calls, *measure.injectors)]
         for call in dict.fromkeys(calls):
