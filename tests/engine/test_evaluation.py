@@ -105,7 +105,7 @@ def test_the_noise_is_the_same_each_time_and_the_runs_own_is_not_touched(tmp_pat
     assert first.shape == (7, 2)
     torch.testing.assert_close(second - first, torch.full((7, 2), -1.0))
     after = torch.get_rng_state()
-    _run(tmp_path, "samples: 7", "train.val_freq=null")
+    _run(tmp_path, "samples: 7", "eval=null")
     assert torch.equal(after, torch.get_rng_state())
     assert trainer.iteration == 4
 
@@ -119,7 +119,8 @@ def test_networks_are_in_eval_mode_while_they_are_measured_and_then_as_they_were
 
 
 def test_injectors_under_eval_take_the_place_of_the_steps(tmp_path: Path) -> None:
-    _, (shown, _) = _run(tmp_path, "samples: 5", "eval.injectors={other: {type: direct, in: hq, out: made}}")
+    trainer, (shown, _) = _run(tmp_path, "samples: 5", "eval.injectors={other: {type: direct, in: hq, out: made}}")
+    assert [call.name for call in trainer.plan.measures[0].injectors] == ["other"]
     assert shown[:, 0].tolist() == [0, 1, 2, 3, 4]
 
 
