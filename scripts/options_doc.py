@@ -19,7 +19,17 @@ sys.path.insert(0, str(ROOT / "codes"))
 from gradloom import parts  # noqa: E402, the package need not be installed
 from gradloom.config.binding import describe, parameters_of  # noqa: E402
 from gradloom.config.schedules import Schedule  # noqa: E402
-from gradloom.config.sections import Eval, Logger, Paths, Sections, Train  # noqa: E402
+from gradloom.config.sections import (  # noqa: E402
+    Best,
+    Checkpoints,
+    EarlyStopping,
+    Eval,
+    Logger,
+    NotFinite,
+    Paths,
+    Sections,
+    Train,
+)
 from gradloom.parts import Evaluator, Injector, Loss  # noqa: E402
 from gradloom.plan.optimizers import CommonOptions, lr_schemes, optimizers  # noqa: E402
 from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions  # noqa: E402
@@ -35,9 +45,12 @@ def lines() -> Iterator[str]:
     """The whole document."""
     yield HEAD
     yield "## Sections\n"
-    trees = {"train", "eval", "logger", "path", "pretrained", "faulty"}
-    yield from section("At the top", Sections, trees)
-    for name, cls in (("train", Train), ("eval", Eval), ("logger", Logger), ("path", Paths)):
+    named = {
+        "train": Train, "eval": Eval, "logger": Logger, "checkpoints": Checkpoints, "checkpoints.best": Best,
+        "nan": NotFinite, "early_stopping": EarlyStopping, "path": Paths,
+    }  # fmt: skip
+    yield from section("At the top", Sections, {*named, "pretrained", "faulty"})
+    for name, cls in named.items():
         yield from section(f"`{name}:`", cls)
     yield "`path.pretrain_model_<network>` names a file of weights to start from, "
     yield "`pretrain_base_path_<network>` a prefix of the names in it.\n"

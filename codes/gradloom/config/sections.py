@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator
 
 from gradloom.config.binding import bind, convert, make
@@ -48,6 +48,8 @@ class Train:
     T_period: list[Positive] = field(default_factory=list)
     warmup: Count = 0
     eta_min: Annotated[float, Ge(0)] = 0.0
+    max_hours: Annotated[float, Gt(0)] | None = None  # after which the run saves and ends; --resume goes on
+    save_before_timeout: Annotated[float, Ge(0)] | None = None  # minutes before max_hours or a SLURM job's end to stop
 
     def __post_init__(self) -> None:
         if self.restart_weights and len(self.restart_weights) != len(self.restarts):
@@ -77,6 +79,51 @@ class Logger:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Best:
+    """Which checkpoint is the best one."""
+
+    metric: str  # an evaluator's, as metrics.jsonl calls it
+    mode: Literal["min", "max"] = "min"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoints:
+    """Which checkpoints stay, and how they are written; `logger.save_checkpoint_freq` says when."""
+
+    keep_last: Positive | None = None  # None keeps all
+    keep_every: Positive | None = None  # keeps those of multiples of so many iterations, beside the last
+    best: Best | None = None  # keeps the best one too, and saves whenever an evaluation is better than all before
+    async_: bool = False  # write in a thread, from a copy in host memory, while training goes on
+    models: bool = False  # write the ancestor's models/<iteration>_<network>.pth too
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotFinite:
+    """What to do about losses and gradients that are no finite numbers; such an update is always skipped."""
+
+    tolerate: Count = 10  # updates of one step, in a row, that may be skipped
+    action: Literal["stop", "rollback", "anomaly"] = "stop"  # what follows on more; anomaly looks for the cause first
+    rollbacks: Positive = 3  # how often the run may return to a checkpoint
+    lr_factor: Annotated[float, Gt(0), Le(1)] = 1.0  # of every learning rate, at each return
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """When to end a run because of a metric: an evaluator's, or a mean that is logged while training."""
+
+    metric: str
+    mode: Literal["min", "max"] = "min"
+    patience: Positive | None = None  # reports in a row without a better value
+    min_delta: Annotated[float, Ge(0)] = 0.0  # by how much a value has to be better
+    divergence_factor: Annotated[float, Gt(1)] | None = None  # so many times worse than the best: the run has diverged
+    warmup: Count = 0  # iterations whose reports do not count
+
+    def __post_init__(self) -> None:
+        if self.patience is None and self.divergence_factor is None:
+            raise ValueError("give 'patience', 'divergence_factor' or both")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Paths:
     """Where runs are kept and what they start from."""
 
@@ -102,6 +149,9 @@ class Sections:
     train: Train
     eval: Eval = Eval()
     logger: Logger = Logger()
+    checkpoints: Checkpoints = Checkpoints()
+    nan: NotFinite = NotFinite()
+    early_stopping: EarlyStopping | None = None
     path: Paths = Paths()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gpu_ids: list[Count] | None = None
@@ -115,7 +165,7 @@ class Sections:
 
 _TREES = ("networks", "steps", "datasets")  # compiled into the plan, with the parts under `eval`
 _PARTS = ("injectors", "evaluators")
-_OPTIONAL = ("eval", "logger", "path", "gpu_ids", "plugins", "datasets")  # as good as absent where they are empty
+_OPTIONAL = ("eval", "logger", "checkpoints", "nan", "early_stopping", "path", "gpu_ids", "plugins", "datasets")  # as good as absent where they are empty
 
 
 def sections(document: Document, faults: list[Fault]) -> Sections | None:

@@ -25,6 +25,7 @@ class DatasetOptions:
     batch_size: Annotated[int, Gt(0)] = 1
     n_workers: Annotated[int, Ge(0)] = 0
     pin_memory: bool = True
+    max_bad: Annotated[int, Ge(0)] = 0  # samples that may turn out unusable; each is said, and another takes its place
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,6 +104,7 @@ class Pieces:
             batch_size=options.batch_size,
             workers=options.n_workers,
             pin_memory=options.pin_memory,
+            max_bad=options.max_bad,
         )
 
     def recipe(self, cls: Any, node: Node, skip: set[str]) -> Recipe | None:

@@ -105,6 +105,7 @@ class Dataset:
     batch_size: int
     workers: int
     pin_memory: bool
+    max_bad: int = 0  # samples that may turn out unusable
 
 
 @dataclass(frozen=True)
