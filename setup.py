@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "codes/gradloom/__init__.py").read_text(), re.MULTILINE)
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "codes/gradloom/version.py").read_text(), re.MULTILINE)
 
 DEMO = ["scikit-learn>=1.3", "scikit-image>=0.22"]
 

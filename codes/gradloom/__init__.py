@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gradloom.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from gradloom import datasets, networks
     from gradloom.engine.trainer import Trainer
@@ -11,8 +13,6 @@ if TYPE_CHECKING:
     from gradloom.parts import TRAINED, Arguments, Evaluator, Injector, Loss, Net, Read, Scheduled, Write
     from gradloom.plan.compile import load
     from gradloom.plan.plan import Plan
-
-__version__ = "0.1.0"
 
 __all__ = [
     "TRAINED", "Arguments", "Diverged", "Evaluator", "ExtensibleTrainer", "Fault", "Injector", "Loss", "Mark", "Net",

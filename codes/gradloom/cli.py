@@ -38,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--show", choices=["listing", "graph"], help="only show the plan: as a program, or as Mermaid")
     parser.add_argument("--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT",
                         help="go on from the latest checkpoint, or from this one")  # fmt: skip
+    parser.add_argument("--allow-changes", action="store_true",
+                        help="resume although networks or steps have changed; take what fits")  # fmt: skip
     parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help=argparse.SUPPRESS)
     return parser
 
@@ -87,7 +89,11 @@ def _train(plan: "Plan", options: argparse.Namespace) -> int:
     from gradloom.errors import Diverged
 
     try:
-        Trainer(plan).fit(options.resume)
+        trainer = Trainer(plan)
+        trainer.fit(options.resume, options.allow_changes)
+        trainer.world.leave()
+    except OptionsError as error:
+        return _refuse(len(_tell(error.faults, ())))
     except Interrupted as error:
         print(error, file=sys.stderr)
         return 128 + error.number

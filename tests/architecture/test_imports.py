@@ -57,7 +57,7 @@ def calls(file: Path) -> Iterator[tuple[str, ast.Call]]:
     return ((ast.unparse(node.func), node) for node in ast.walk(TREES[file]) if isinstance(node, ast.Call))
 
 
-FOUNDATION = {"errors", "gates"}
+FOUNDATION = {"errors", "gates", "version"}
 CONFIG = {"config", *FOUNDATION}
 PARTS = {"parts", "registry", *CONFIG}
 MAY_IMPORT = {
@@ -69,7 +69,8 @@ MAY_IMPORT = {
     "plan": {"plan", *PARTS},
     "engine": {"engine", "plan", *PARTS},
     "cli": {"engine", "plan", *PARTS},
-    "": set[str](),
+    "version": set[str](),
+    "": {"version"},
     **{extension: {extension, "parts", "errors", "config"} for extension in EXTENSIONS},
 }
 

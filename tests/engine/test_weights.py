@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gradloom.engine.weights import fill, read_weights, write_weights
+from gradloom.engine.weights import Weights, fill, read_weights, write_weights
 from gradloom.errors import RunError
 from making import GAN, MLP, trainer_of, weights
 
@@ -87,7 +87,7 @@ def test_written_weights_say_what_builds_the_network(tmp_path: Path) -> None:
     from safetensors import safe_open
 
     network = MLP(4, 2)
-    write_weights(network, tmp_path / "w.safetensors", "test_mlp", {"inputs": 4, "outputs": 2})
+    write_weights(Weights(weights(network), "test_mlp", {"inputs": 4, "outputs": 2}), tmp_path / "w.safetensors")
     assert all(
         torch.equal(value, weights(network)[key]) for key, value in read_weights(tmp_path / "w.safetensors").items()
     )

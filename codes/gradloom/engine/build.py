@@ -32,7 +32,7 @@ def networks(plan: Plan, world: World) -> tuple[dict[str, nn.Module], list[str]]
     Those that are not to be trained are frozen, in eval mode.
     """
     said: list[str] = []
-    world.seed(plan.sections.train.manual_seed)
+    world.seed_alike(plan.sections.train.manual_seed)
     built: dict[str, nn.Module] = {}
     for name, network in plan.networks.items():
         try:

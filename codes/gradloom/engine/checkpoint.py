@@ -1,78 +1,97 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped, complete or not there at all.
+"""A checkpoint's files: complete and unharmed, or refused by name.
 
-A checkpoint is a folder named by the iterations done: a safetensors file for each network and average, `state.pt`,
-and `manifest.json`, written last. It is written under another name and renamed, so a folder with a number is complete.
+A checkpoint is a folder named by the iterations done. It holds a safetensors file for each network and average,
+`state.pt` with everything else, and `manifest.json`, which is written last and says what the others have to be.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import random
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
+from safetensors import SafetensorError
+from torch import Tensor
 
-from gradloom.engine.weights import fill, read_weights, write_weights
+from gradloom.engine import disk
+from gradloom.engine.weights import Weights, read_weights, write_weights
 from gradloom.errors import RunError
 
-if TYPE_CHECKING:
-    from gradloom.engine.trainer import Trainer
-
-_FORMAT = 1
+MANIFEST, STATE = "manifest.json", "state.pt"
+_FORMAT = 2
 
 
-def save(trainer: Trainer, folder: Path, extra: Mapping[str, Any] | None = None) -> Path:
+class Damaged(RunError):
+    """A checkpoint that is not what its manifest says."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint will hold: weights by the name of their file, the state, and what the manifest tells."""
+
+    iteration: int
+    weights: Mapping[str, Weights]
+    state: Mapping[str, Any]
+    about: Mapping[str, Any]
+
+
+def write(snapshot: Snapshot, folder: Path) -> Path:
     """Write a checkpoint into a folder of checkpoints; return its own folder.
+
+    It is written under another name, which begins with a dot, and gets its own when all of it is on the disk.
 
     Raises:
         RunError: when it cannot be written; what was there before is untouched.
     """
-    final = folder / str(trainer.iteration)
-    scratch = folder / f".{trainer.iteration}.partial"
+    final = folder / str(snapshot.iteration)
+    scratch, replaced = folder / f".{final.name}.partial", folder / f".{final.name}.replaced"
     try:
-        shutil.rmtree(scratch, ignore_errors=True)
+        disk.remove(scratch)
         scratch.mkdir(parents=True)
-        for name, network in trainer.networks.items():
-            planned = trainer.plan.networks[name]
-            write_weights(network, scratch / f"{name}.safetensors", planned.which_model, planned.recipe.arguments)
-            if name in trainer.emas:
-                file = scratch / f"{name}_ema.safetensors"
-                write_weights(trainer.emas[name], file, planned.which_model, planned.recipe.arguments)
-        torch.save(_state(trainer, extra or {}), scratch / "state.pt")
-        _write_manifest(scratch, trainer.iteration)
-        shutil.rmtree(final, ignore_errors=True)
-        scratch.rename(final)
-        _flush(folder)
-    except OSError as error:
-        shutil.rmtree(scratch, ignore_errors=True)
+        for name, weights in snapshot.weights.items():
+            disk.write(scratch / f"{name}.safetensors", _writer(weights))
+        disk.write(scratch / STATE, lambda file: torch.save(dict(snapshot.state), file))
+        text = _manifest(scratch, snapshot)
+        disk.write(scratch / MANIFEST, lambda file: file.write_text(text))
+        disk.flush(scratch)
+        if final.exists():
+            disk.rename(final, replaced)
+        disk.rename(scratch, final)
+        disk.flush(folder)
+        disk.remove(replaced)
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch says a full disk as a RuntimeError
+        _undo(scratch, replaced, final)
         raise RunError(f"the checkpoint {final} cannot be written: {error}") from error
     return final
 
 
-def _write_manifest(folder: Path, iteration: int) -> None:
-    files = {}
-    for file in sorted(folder.iterdir()):
-        _flush(file)
-        files[file.name] = {"bytes": file.stat().st_size, "sha256": _digest(file)}
-    manifest = folder / "manifest.json"
-    manifest.write_text(json.dumps({"format": _FORMAT, "iteration": iteration, "files": files}, indent=1))
-    _flush(manifest)
-    _flush(folder)
+def _writer(weights: Weights) -> Callable[[Path], None]:
+    return lambda file: write_weights(weights, file)
 
 
-def _flush(path: Path) -> None:
-    """Have the disk hold what was written."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _undo(scratch: Path, replaced: Path, final: Path) -> None:
+    """Give the room back, and a former checkpoint its name."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        if replaced.exists() and not final.exists():
+            disk.rename(replaced, final)
+        disk.remove(scratch)
+    except OSError:  # the disk is beyond help; settling does the same when the run is started again
+        pass
+
+
+def _manifest(folder: Path, snapshot: Snapshot) -> str:
+    files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in sorted(folder.iterdir())}
+    told = {"format": _FORMAT, "iteration": snapshot.iteration, **snapshot.about, "files": files}
+    return json.dumps({**told, "sha256": _sealed(told)}, indent=1)
+
+
+def _sealed(told: Mapping[str, Any]) -> str:
+    """The digest by which a manifest is known to be as it was written."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(file: Path) -> str:
@@ -80,95 +99,70 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _state(trainer: Trainer, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What is not a network: in tensors and plain containers, so that it can be read without running anything."""
-    return {
-        "iteration": trainer.iteration,
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in trainer.optimizers.items()},
-        "scalers": {name: scaler.state_dict() for name, scaler in trainer.precision.scalers.items()},
-        "parts": {call.path: call.part.state_dict() for call in trainer.calls if call.part.state_dict()},
-        "random": _random_state(),
-        "extra": dict(extra),
-    }
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on the disk, by what its manifest tells."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def iteration(self) -> int:
+        return int(self.manifest["iteration"])
+
+    @property
+    def sound(self) -> bool:
+        """Whether its weights were finite and its last updates not skipped."""
+        return bool(self.manifest["sound"])
+
+    def weights(self, name: str) -> Mapping[str, Tensor]:
+        """The tensors of a network, or of an average `<network>_ema`."""
+        return read_weights(self.folder / f"{name}.safetensors")
+
+    def state(self) -> Mapping[str, Any]:
+        state: Mapping[str, Any] = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)
+        return state
 
 
-def _random_state() -> dict[str, Any]:
-    version, numbers, gauss = random.getstate()
-    return {
-        "python": [version, list(numbers), gauss],
-        "numpy": _numpy_state(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _numpy_state() -> list[Any]:
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    return [kind, np.asarray(keys).tolist(), *rest]
-
-
-def _set_random_state(state: Mapping[str, Any]) -> None:
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    kind, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])
-
-
-def complete(folder: Path) -> bool:
-    """Whether a checkpoint has all its files, each of the size that its manifest says."""
-    try:
-        files = json.loads((folder / "manifest.json").read_text())["files"]
-        return all((folder / name).stat().st_size == about["bytes"] for name, about in files.items())
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def latest(folder: Path) -> Path | None:
-    """The complete checkpoint of the most iterations among those in a folder."""
-    if not folder.is_dir():
-        return None
-    numbered = [one for one in folder.iterdir() if one.name.isdecimal() and complete(one)]
-    return max(numbered, key=lambda one: int(one.name), default=None)
-
-
-def restore(trainer: Trainer, folder: Path) -> Mapping[str, Any]:
-    """Go on from a checkpoint; return what hooks had put into it.
+def glance(folder: Path) -> Checkpoint:
+    """Open a checkpoint whose files are there, each of its size.
 
     Raises:
-        RunError: when it is not complete, damaged, or of another plan.
+        Damaged: when it is not complete.
     """
-    if not complete(folder):
-        raise RunError(f"{folder} is not a complete checkpoint; name a folder such as experiments/x/checkpoints/1000")
-    for name, about in json.loads((folder / "manifest.json").read_text())["files"].items():
-        if _digest(folder / name) != about["sha256"]:
-            raise RunError(f"{folder / name} is damaged; resume from another checkpoint")
+    if not (folder / MANIFEST).is_file():
+        raise Damaged(f"{folder} is not a complete checkpoint; name a folder such as experiments/x/checkpoints/1000")
     try:
-        for name, network in trainer.networks.items():
-            fill(network, read_weights(folder / f"{name}.safetensors"))
-        for name, network in trainer.emas.items():
-            fill(network, read_weights(folder / f"{name}_ema.safetensors"))
-    except RunError as error:
-        raise RunError(f"{folder} does not fit the options: {name}: {error}") from error
-    state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
-    _restore_all("optimizers", trainer.optimizers, state["optimizers"], folder)
-    _restore_all("scalers", trainer.precision.scalers, state["scalers"], folder)
-    for call in trainer.calls:
-        if call.path in state["parts"]:
-            call.part.load_state_dict(state["parts"][call.path])
-    trainer.iteration = state["iteration"]
-    _set_random_state(state["random"])
-    extra: Mapping[str, Any] = state["extra"]
-    return extra
+        manifest = json.loads((folder / MANIFEST).read_text())
+        seal = manifest.pop("sha256")
+        files = manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(f"{folder} is damaged: {MANIFEST} cannot be read ({type(error).__name__}: {error})") from error
+    if seal != _sealed(manifest):
+        raise Damaged(f"{folder} is damaged: {MANIFEST} is not what was written")
+    if manifest["format"] != _FORMAT:
+        raise Damaged(f"{folder} has the format {manifest['format']}, and only {_FORMAT} is read here")
+    for name, about in files.items():
+        file = folder / name
+        size = file.stat().st_size if file.is_file() else None
+        if size != about["bytes"]:
+            what = "is missing" if size is None else f"has {size} bytes, not {about['bytes']}"
+            raise Damaged(f"{folder} is damaged: {name} {what}")
+    return Checkpoint(folder, manifest)
 
 
-def _restore_all(kind: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], folder: Path) -> None:
-    if ours.keys() != theirs.keys():
-        raise RunError(f"{folder} has {kind} of the steps {sorted(theirs)}, the options of {sorted(ours)}")
-    for name, one in ours.items():
+def examine(folder: Path) -> Checkpoint:
+    """Open a checkpoint whose files are, byte for byte, what was written.
+
+    Raises:
+        Damaged: when they are not.
+    """
+    checkpoint = glance(folder)
+    for name, about in checkpoint.manifest["files"].items():
         try:
-            one.load_state_dict(theirs[name])
-        except (ValueError, KeyError) as error:
-            raise RunError(f"{folder}: the {kind} of {name} do not fit the options: {error}") from error
+            digest = _digest(folder / name)
+        except OSError as error:
+            raise Damaged(f"{folder} is damaged: {name} cannot be read ({error})") from error
+        if digest != about["sha256"]:
+            raise Damaged(f"{folder} is damaged: {name} is not what was written")
+    return checkpoint

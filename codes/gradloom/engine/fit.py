@@ -5,74 +5,114 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from gradloom.engine.checkpoint import latest
-from gradloom.engine.data import training_batches
+from gradloom.engine.changes import changes, refuse_changes
+from gradloom.engine.checkpoint import Checkpoint, examine
+from gradloom.engine.data import open_dataset, training_batches, training_data
+from gradloom.engine.deadline import Deadline
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.hooks.checkpoints import Checkpoints
 from gradloom.engine.hooks.console import Console
+from gradloom.engine.hooks.early_stopping import EarlyStopping
 from gradloom.engine.hooks.evaluation import Evaluation
+from gradloom.engine.hooks.guard import Guard, RollBack
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.hooks.images import Images
 from gradloom.engine.hooks.metrics import Metrics
 from gradloom.engine.hooks.tensorboard import TensorBoard
-from gradloom.engine.interrupts import Interrupted, Interrupts
+from gradloom.engine.interrupts import Interrupted
 from gradloom.engine.log import Lines, Log, Sink
-from gradloom.errors import RunError
+from gradloom.engine.order import mix
+from gradloom.engine.rejects import Rejects
+from gradloom.engine.shelf import Shelf
+from gradloom.engine.snapshot import give
+from gradloom.engine.workers import deaths_told
+from gradloom.errors import Diverged, RunError
 
 if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer
 
 
-def fit(trainer: Trainer, resume: str | Path | bool) -> None:
-    """Train until the plan's last iteration.
+def fit(trainer: Trainer, resume: str | Path | bool, allow_changes: bool) -> None:
+    """Train until the plan's last iteration, or until there is a reason to end before.
 
     Raises:
         RunError: when the run cannot start or go on.
+        OptionsError: when networks or steps have changed since the checkpoint to go on from.
         Interrupted: when it was asked to stop, after saving.
-        Diverged: when a loss is no longer a number.
+        Diverged: when losses are no longer finite numbers, or have diverged.
     """
-    plan, folder = trainer.plan, RunFolder(trainer.plan)
-    checkpoint = _checkpoint(resume or plan.sections.path.resume_state or False, folder)
-    if checkpoint:
-        trainer.resume(checkpoint)
-    batches, trainer.iterations_per_epoch = training_batches(plan, trainer.iteration, trainer.world.device)
-    evaluation = Evaluation(trainer)
-    archived = folder.prepare(resuming=checkpoint is not None)
-    log = Log(_sinks(trainer, folder))
-    run = Run(trainer, folder, log)
     try:
-        niter, device = plan.sections.train.niter, trainer.world.device
-        log.say(f"{plan.name}: {niter:,} iterations on {device}, into {_short(folder.path)}")
-        if archived:
-            log.say(f"the former run of this name is now {_short(archived)}")
+        _fit(trainer, resume, allow_changes)
+    except OSError as error:
+        raise RunError(f"a file cannot be read or written: {error}") from error
+
+
+def _fit(trainer: Trainer, resume: str | Path | bool, allow_changes: bool) -> None:
+    plan, folder = trainer.plan, RunFolder(trainer.plan)
+    news: list[str] = []
+    checkpoint = _checkpoint(trainer, resume or plan.sections.path.resume_state or False, folder, news)
+    if checkpoint:
+        news += _go_on(trainer, checkpoint, allow_changes)
+    if trainer.world.writes:
+        archived = folder.prepare(resuming=checkpoint is not None)
+        news += [f"the former run of this name is now {_short(archived)}"] if archived else []
+    run = Run(trainer, folder, Log(_sinks(trainer, folder)))
+    try:
+        run.log.rewind(trainer.iteration)
+        run.log.say(f"{plan.name}: {plan.sections.train.niter:,} iterations on {trainer.world.device}, "
+                    f"into {_short(folder.path)}")  # fmt: skip
+        for sentence in (*news, *trainer.origins):
+            run.log.say(_short(sentence))
+        if run.last:
+            run.log.say(f"{trainer.iteration:,} iterations are done already; raise train.niter to go on")
+            return
+        run.hooks = _hooks(trainer)
         if checkpoint:
-            log.say(f"going on from {_short(checkpoint)}, after {trainer.iteration:,} iterations")
-        for origin in trainer.origins:
-            log.say(_short(origin))
-        torch.autograd.set_detect_anomaly(plan.sections.anomaly_detection)
-        hooks = _hooks(trainer, evaluation)
-        _iterate(run, hooks, batches)
+            run.load(checkpoint.state()["run"])
+        _train(run)
         _tell(run)
     finally:
-        torch.autograd.set_detect_anomaly(False)
-        log.close()
+        run.log.close()
 
 
-def _checkpoint(resume: str | Path | bool, folder: RunFolder) -> Path | None:
-    """The checkpoint to go on from: one that is named, or the run's latest."""
+def _checkpoint(trainer: Trainer, resume: str | Path | bool, folder: RunFolder, news: list[str]) -> Checkpoint | None:
+    """The checkpoint to go on from: one that is named, or the run's latest; the first process chooses for all."""
     if resume is False:
         return None
     if resume is not True:
-        return Path(resume)
-    found = latest(folder.checkpoints)
+        return examine(Path(resume))
+    shelf = Shelf(folder.checkpoints)
+    found = None
+    if trainer.world.writes:
+        shelf.settle()
+        found = shelf.latest(news.append)
+    found = trainer.world.first(found)
     if found is None:
-        raise RunError(f"there is no complete checkpoint in {folder.checkpoints}; start without --resume")
+        passed_over = "".join(f"\n  {sentence}" for sentence in news)
+        raise RunError(f"there is no complete checkpoint in {shelf.folder}; start without --resume{passed_over}")
     return found
+
+
+def _go_on(trainer: Trainer, checkpoint: Checkpoint, allow_changes: bool) -> list[str]:
+    """Bring the trainer to a checkpoint; return what to say about it."""
+    if not allow_changes:
+        refuse_changes(checkpoint, trainer.plan)
+    changed = changes(checkpoint, trainer.plan)
+    unfit = give(trainer, checkpoint, lenient=allow_changes)
+    return [
+        f"going on from {checkpoint.folder}, after {trainer.iteration:,} iterations",
+        *(["options changed since then:"] if changed else []),
+        *(f"  {change}" for change in changed),
+        *unfit,
+    ]
 
 
 def _sinks(trainer: Trainer, folder: RunFolder) -> Sequence[Sink]:
@@ -82,43 +122,141 @@ def _sinks(trainer: Trainer, folder: RunFolder) -> Sequence[Sink]:
     return [*sinks, TensorBoard(folder.tensorboard)] if trainer.plan.sections.use_tb_logger else sinks
 
 
-def _hooks(trainer: Trainer, evaluation: Hook) -> Sequence[Hook]:
+def _hooks(trainer: Trainer) -> dict[str, Hook]:
+    """What is done besides training, in this order."""
     sections = trainer.plan.sections
-    return [
-        Metrics(sections.logger.print_freq),
-        Images(sections.logger, sections.train.niter),
-        evaluation,
-        Checkpoints(sections.logger.save_checkpoint_freq),
-    ]
+    every = sections.logger.print_freq
+    metrics = Metrics(every)
+    returns = sections.nan.action == "rollback"
+    hooks: dict[str, Hook] = {
+        "guard": Guard(sections.nan, metrics, every),
+        "metrics": metrics,
+        "images": Images(sections.logger, sections.train.niter),
+        "evaluation": Evaluation(trainer),
+    }
+    if sections.early_stopping:
+        hooks["early_stopping"] = EarlyStopping(sections.early_stopping)
+    hooks["checkpoints"] = Checkpoints(sections.checkpoints, sections.logger.save_checkpoint_freq, at_start=returns)
+    return hooks
 
 
-def _iterate(run: Run, hooks: Sequence[Hook], batches: torch.utils.data.DataLoader[object]) -> None:
+def _train(run: Run) -> None:
+    """Run the iterations, from the start or from wherever the run had to return to."""
+    trainer, deadline = run.trainer, Deadline(run.trainer.plan.sections.train)
+    training = training_data(trainer.plan)
+    dataset = open_dataset(training)
+    if deadline.unknown:
+        run.log.say("train.save_before_timeout: no limit is known, neither max_hours nor that of a SLURM job")
+    torch.autograd.set_detect_anomaly(trainer.plan.sections.anomaly_detection)
+    try:
+        with run.interrupts.noted():
+            for hook in run.hooks.values():
+                hook.start(run)
+            while True:
+                try:
+                    with deaths_told(training):
+                        _iterate(run, dataset, deadline)
+                    break
+                except RollBack as why:
+                    _roll_back(run, str(why))
+            for hook in run.hooks.values():
+                hook.finish(run)
+    finally:
+        torch.autograd.set_detect_anomaly(False)
+    if run.interrupts.number is not None and not run.last:
+        message = f"stopped after {trainer.iteration:,} iterations; go on with --resume"
+        raise Interrupted(run.interrupts.number, message)
+
+
+def _iterate(run: Run, dataset: Dataset[Any], deadline: Deadline) -> None:
     """Run iteration after iteration, each followed by the hooks."""
-    trainer = run.trainer
-    with Interrupts().noted() as interrupts:
-        for hook in hooks:
-            hook.start(run)
+    trainer, world = run.trainer, run.trainer.world
+    left = trainer.plan.sections.train.niter - trainer.iteration
+    batches, trainer.iterations_per_epoch = training_batches(
+        trainer.plan, trainer.position, left, world.device, world.number, world.processes, dataset
+    )
+    rejects = Rejects(training_data(trainer.plan), run.log.say, run.bad)
+    if _over(run, deadline):
+        return
+    began = time.perf_counter()
+    for fetched in batches:
+        ready = time.perf_counter()
+        rejects.note(fetched.bad, fetched.batch)
+        run.fetched, run.bad, run.news = fetched, rejects.indices, {}
+        metrics = _step(run)
+        trainer.position = fetched.after
+        run.waited += ready - began
+        run.seconds += time.perf_counter() - began
+        for hook in run.hooks.values():
+            hook.after_iteration(run, metrics)
+        if _over(run, deadline):
+            return
         began = time.perf_counter()
-        for batch in batches:
-            fetched = time.perf_counter()
-            keep = frozenset().union(*(hook.keeps(trainer.iteration) for hook in hooks))
-            metrics = trainer.train_step(batch, keep)
-            run.waited += fetched - began
-            run.seconds += time.perf_counter() - began
-            for hook in hooks:
-                hook.after_iteration(run, metrics)
-            if interrupts.number is not None:
-                break
-            began = time.perf_counter()
-        for hook in hooks:
-            hook.finish(run)
-        if interrupts.number is not None and not run.last:
-            raise Interrupted(interrupts.number, f"stopped after {trainer.iteration:,} iterations; go on with --resume")
+
+
+def _step(run: Run) -> dict[str, Tensor]:
+    """Run one iteration on what was fetched; an error tells on which samples."""
+    trainer, fetched = run.trainer, run.fetched
+    keep = frozenset().union(*(hook.keeps(trainer.iteration) for hook in run.hooks.values()))
+    try:
+        return trainer.train_step(fetched.batch if fetched else {}, keep)
+    except Exception as error:
+        error.add_note(f"in iteration {trainer.iteration}, on {'; '.join(fetched.names if fetched else ())}")
+        raise
+
+
+def _over(run: Run, deadline: Deadline) -> bool:
+    """Whether the run has a reason to end here; if one process has, all end."""
+    if run.last:
+        return True
+    world = run.trainer.world
+    if deadline.passed and not run.ending:
+        run.ending = f"stopped after {run.trainer.iteration:,} iterations: the time is up; go on with --resume"
+    if not world.any(run.interrupts.number is not None or bool(run.ending)):
+        return False
+    numbers = [number for number in world.gather(run.interrupts.number) if number is not None]
+    run.interrupts.number = numbers[0] if numbers else None
+    run.ending = next(filter(None, world.gather(run.ending)), "")
+    return True
+
+
+def _roll_back(run: Run, why: str) -> None:
+    """Return to the last sound checkpoint, to see the data in another order, at lower learning rates if asked to.
+
+    Raises:
+        Diverged: when there is none, or the run has returned often enough.
+    """
+    trainer, options, world = run.trainer, run.trainer.plan.sections.nan, run.trainer.world
+    times = trainer.position.detour + 1
+    if times > options.rollbacks:
+        raise Diverged(f"{why}; the run has returned to a checkpoint {options.rollbacks} times already")
+    factor = trainer.rates.factor * options.lr_factor
+    checkpoints = run.hooks["checkpoints"]
+    if isinstance(checkpoints, Checkpoints):
+        checkpoints.wait()
+    checkpoint = world.first(run.shelf.latest(run.log.say, sound=True) if world.writes else None)
+    if checkpoint is None:
+        raise Diverged(f"{why}; there is no sound checkpoint to return to")
+    give(trainer, checkpoint)
+    run.load(checkpoint.state()["run"])
+    trainer.position = replace(trainer.position, detour=times)
+    trainer.rates.factor = factor
+    world.seed_apart(mix(trainer.plan.sections.train.manual_seed, trainer.iteration, times))
+    if world.writes:
+        run.shelf.set_aside(trainer.iteration)
+    run.log.rewind(trainer.iteration)
+    run.log.say(
+        f"{why}; back to {_short(str(checkpoint.folder))}, with the data in another order"
+        + (f" and learning rates times {factor:g}" if factor != 1 else "")
+        + f" ({times} of at most {options.rollbacks})"
+    )
 
 
 def _tell(run: Run) -> None:
     """Say what the run made, and where it is."""
     minutes, seconds = divmod(round(run.seconds), 60)
+    if run.ending:
+        run.log.say(run.ending)
     run.log.say(f"done: {run.trainer.iteration:,} iterations, {minutes}:{seconds:02d} of training")
     topics = {**run.outcome, "run folder": str(run.folder.path)}
     if run.trainer.plan.sections.use_tb_logger:
@@ -132,4 +270,4 @@ def _short(path: str | Path) -> str:
     """A path as seen from the working directory."""
     text = str(path)
     here = str(Path.cwd()) + os.sep
-    return text.removeprefix(here)
+    return text.replace(here, "")

@@ -7,6 +7,8 @@ from types import FrameType
 
 from gradloom.errors import RunError
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupted(RunError):
     """A run that was asked to stop, and has saved."""
@@ -24,14 +26,15 @@ class Interrupts:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        signal.signal(number, signal.SIG_DFL)
+        for second in _SIGNALS:
+            signal.signal(second, signal.SIG_DFL)
 
     @contextmanager
     def noted(self) -> Iterator["Interrupts"]:
         """Note signals instead of dying of them; outside the main thread, where that cannot be, do nothing."""
         before = {}
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 before[number] = signal.signal(number, self._note)
         except ValueError:
             before = {}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from torch import Tensor
+
+from gradloom.engine import disk
 
 Kind = Literal["train", "eval"]
 
@@ -27,6 +30,12 @@ class Sink(Protocol):
 
     def tick(self, iteration: int) -> None:
         """Learn that an iteration is done."""
+
+    def keep(self) -> None:
+        """Have the disk hold what was told so far."""
+
+    def rewind(self, iteration: int) -> None:
+        """Learn that the run goes on from an earlier iteration, so that what was told of later ones is void."""
 
     def close(self) -> None:
         """Write out what is held back."""
@@ -56,6 +65,14 @@ class Log:
         for sink in self.sinks:
             sink.tick(iteration)
 
+    def keep(self) -> None:
+        for sink in self.sinks:
+            sink.keep()
+
+    def rewind(self, iteration: int) -> None:
+        for sink in self.sinks:
+            sink.rewind(iteration)
+
     def close(self) -> None:
         for sink in self.sinks:
             sink.close()
@@ -76,15 +93,26 @@ class Silent:
     def tick(self, iteration: int) -> None:
         """Let it pass."""
 
+    def keep(self) -> None:
+        """Hold nothing that could be lost."""
+
+    def rewind(self, iteration: int) -> None:
+        """Take back nothing."""
+
     def close(self) -> None:
         """Hold nothing back."""
 
 
 class Lines(Silent):
-    """Appends to `metrics.jsonl`, one object for each report, and to `train.log`."""
+    """Appends to `metrics.jsonl`, one object for each report, and to `train.log`.
+
+    A report of an iteration that the run does again moves to `metrics.superseded.jsonl`, so that `metrics.jsonl` tells
+    of each iteration once.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._numbers = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._rows, self._superseded = folder / "metrics.jsonl", folder / "metrics.superseded.jsonl"
+        self._numbers = self._rows.open("a", encoding="utf-8")
         self._words = (folder / "train.log").open("a", encoding="utf-8")
 
     def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
@@ -98,9 +126,37 @@ class Lines(Silent):
         self._words.write(text + "\n")
         self._words.flush()
 
+    def keep(self) -> None:
+        for opened in (self._numbers, self._words):
+            os.fsync(opened.fileno())
+
+    def rewind(self, iteration: int) -> None:
+        self._numbers.close()
+        kept, later = _parted(self._rows.read_text(encoding="utf-8"), iteration)
+        if later:
+            with self._superseded.open("a", encoding="utf-8") as opened:
+                opened.write("".join(later))
+            scratch = self._rows.with_suffix(".partial")
+            disk.write(scratch, lambda file: file.write_text("".join(kept), encoding="utf-8"))
+            disk.rename(scratch, self._rows)
+        self._numbers = self._rows.open("a", encoding="utf-8")
+
     def close(self) -> None:
         self._numbers.close()
         self._words.close()
+
+
+def _parted(text: str, iteration: int) -> tuple[list[str], list[str]]:
+    """Part lines into those up to an iteration, and those of later ones or torn by a crash."""
+    kept: list[str] = []
+    later: list[str] = []
+    for row in text.splitlines(keepends=True):
+        try:
+            done = row.endswith("\n") and json.loads(row)["iteration"] <= iteration
+        except (ValueError, KeyError, TypeError):
+            done = False
+        (kept if done else later).append(row if row.endswith("\n") else row + "\n")
+    return kept, later
 
 
 def line(kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> str:

@@ -13,11 +13,16 @@ _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Precision:
-    """Casts forward passes, and scales float16 losses, by one scaler a step, so that small gradients survive."""
+    """Casts forward passes, and scales float16 losses, by one scaler a step, so that small gradients survive.
+
+    On a GPU every step has a scaler, since it is what lets the device skip an update of which the host knows nothing.
+    """
 
     def __init__(self, kind: Literal["fp32", "bf16", "fp16"], device: torch.device, steps: Iterable[str]) -> None:
-        self.kind, self.device = kind, device
-        self.scalers = {step: GradScaler(device.type) for step in steps} if kind == "fp16" else {}
+        self.kind, self.device, self.scales = kind, device, kind == "fp16"
+        first_scale = 65536.0 if self.scales else 1.0
+        needed = self.scales or device.type == "cuda"
+        self.scalers = {step: GradScaler(device.type, first_scale) for step in steps} if needed else {}
 
     def cast(self) -> AbstractContextManager[object]:
         """Forward passes within it run in the chosen precision."""
@@ -30,14 +35,17 @@ class Precision:
         torch.autograd.backward(scaler.scale(loss) if scaler else loss)
 
     def unscale(self, optimizer: Optimizer, step: str) -> None:
-        """Bring the gradients to their true size, which clipping needs."""
+        """Bring the gradients to their true size, and see whether they overflowed."""
         if scaler := self.scalers.get(step):
             scaler.unscale_(optimizer)
 
-    def update(self, optimizer: Optimizer, step: str) -> None:
-        """Let the optimizer act, unless float16 overflowed."""
-        if scaler := self.scalers.get(step):
-            scaler.step(optimizer)
-            scaler.update()
-        else:
-            optimizer.step()
+    def update(self, optimizer: Optimizer, step: str, sound: bool) -> None:
+        """Let the optimizer act, unless its gradients are known not to be sound, or overflowed."""
+        scaler = self.scalers.get(step)
+        if sound:
+            if scaler:
+                scaler.step(optimizer)
+            else:
+                optimizer.step()
+        if scaler:
+            scaler.update(None if self.scales else 1.0)

@@ -11,10 +11,14 @@ from torch import Tensor
 
 from gradloom.engine import build
 from gradloom.engine.batches import Micro, split
-from gradloom.engine.checkpoint import restore, save
+from gradloom.engine.changes import refuse_changes
+from gradloom.engine.checkpoint import examine, write
 from gradloom.engine.fit import fit
 from gradloom.engine.folder import RunFolder
+from gradloom.engine.order import Position
 from gradloom.engine.rates import Rates
+from gradloom.engine.snapshot import give, take
+from gradloom.engine.soundness import Soundness
 from gradloom.engine.world import World
 from gradloom.errors import RunError
 from gradloom.plan.plan import Plan
@@ -42,6 +46,7 @@ class Trainer:
         self.calls = build.calls(self.plan, self.networks, self.emas, self.world)
         self.rates = Rates(self.plan, self.optimizers)
         self.iteration = plan.sections.start_step + 1
+        self.position = Position()
         self.iterations_per_epoch = 0  # known once the training data is
         self.states: list[Micro] = []  # what was kept of the last iteration, for those who look at it
         self._scheduled = [call.part for call in self.calls if call.part.scheduled]
@@ -49,7 +54,9 @@ class Trainer:
             name: [p for p in net.parameters() if p.requires_grad] for name, net in self.networks.items()
         }
         self._learning = tuple(self.networks)
-        self.world.seed(plan.sections.train.manual_seed)
+        parts = [call.part for call in self.calls]
+        self.soundness = Soundness([*self.networks.values(), *parts], self.world.device)
+        self.world.seed_apart(plan.sections.train.manual_seed)
 
     def train_step(self, batch: Mapping[str, Any], keep: Iterable[str] = ()) -> dict[str, Tensor]:
         """Run one iteration on a batch, a mapping of tensors with the samples along their first dimension.
@@ -66,6 +73,7 @@ class Trainer:
                 self._train(routine, metrics)
             else:
                 self._supply(routine)
+        self.soundness.after(self.iteration)
         self.iteration += 1
         return metrics
 
@@ -85,7 +93,7 @@ class Trainer:
             self.precision.backward(total if micro.share == 1 else micro.share * total, routine.step.name)
             for key in routine.exports:
                 micro.state[key] = _detached(micro.state[key])
-        self._update(routine)
+        self._update(routine, metrics[f"{routine.step.name}/total"].clone())
 
     @torch.no_grad()
     def _supply(self, routine: Routine) -> None:
@@ -124,19 +132,22 @@ class Trainer:
         _add(metrics, f"{routine.step.name}/total", total, micro.share)
         return total
 
-    def _update(self, routine: Routine) -> None:
-        """Let the step's optimizer act on the gradients, and averages follow."""
+    def _update(self, routine: Routine, total: Tensor) -> None:
+        """Let the step's optimizer act on the gradients, and averages follow, unless a number is not finite."""
         step = routine.step
         optimizer = self.optimizers[step.updater or step.name]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        self.world.average([*gradients, total])
+        sound = self.soundness.judge(self.iteration, step.name, total, gradients)
+        self.precision.unscale(optimizer, step.name)
         if step.clip_grad_norm or step.clip_grad_eps:
-            self.precision.unscale(optimizer, step.name)
             _clip(optimizer, step.clip_grad_norm, step.clip_grad_eps)
-        self.precision.update(optimizer, step.name)
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
+        self.precision.update(optimizer, step.name, sound)
+        for parameter in parameters:
+            parameter.grad = None
         for name in routine.trains:
-            if name in self.averages:
+            if sound and name in self.averages:
                 self.averages[name].update()
 
     def _teach(self, names: tuple[str, ...]) -> None:
@@ -153,23 +164,34 @@ class Trainer:
             self.iterations_per_epoch = build.epoch_length(self.plan)
         return self.iterations_per_epoch
 
-    def fit(self, resume: str | Path | bool = False) -> None:
+    def fit(self, resume: str | Path | bool = False, allow_changes: bool = False) -> None:
         """Train as the plan describes, with its data, logs, images, evaluations and checkpoints.
 
-        With `resume`, go on from a checkpoint's folder, or from the run's latest.
+        With `resume`, go on from a checkpoint's folder, or from the run's latest; `allow_changes` lets networks and
+        steps differ from the checkpoint's, of which then everything is taken that fits.
 
         Raises:
             RunError: when the run cannot start or go on, such as when data is missing.
+            OptionsError: when networks or steps have changed since the checkpoint.
+            Diverged: when losses are no longer finite numbers, or have diverged.
+            Interrupted: when the run was asked to stop, after saving.
         """
-        fit(self, resume)
+        fit(self, resume, allow_changes)
 
     def save(self, folder: str | Path | None = None) -> Path:
         """Write a checkpoint into a folder, by default the run's, and return its own folder, named by the iteration."""
-        return save(self, RunFolder(self.plan).checkpoints if folder is None else Path(folder))
+        return write(take(self), RunFolder(self.plan).checkpoints if folder is None else Path(folder))
 
     def resume(self, path: str | Path) -> None:
-        """Go on from a checkpoint's folder: weights, averages, optimizers, random numbers and the iteration."""
-        restore(self, Path(path))
+        """Go on from a checkpoint's folder: weights, averages, optimizers, random numbers and the iteration.
+
+        Raises:
+            RunError: when it is not complete, damaged, or does not fit.
+            OptionsError: when networks or steps have changed since.
+        """
+        checkpoint = examine(Path(path))
+        refuse_changes(checkpoint, self.plan)
+        give(self, checkpoint)
 
 
 def _add(metrics: dict[str, Tensor], name: str, value: Tensor, share: float) -> None:

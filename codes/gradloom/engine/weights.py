@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,28 @@ def _some(sentences: list[str]) -> str:
     return "; ".join(sentences[:5]) + more
 
 
-def write_weights(network: nn.Module, file: Path, which_model: str, options: Mapping[str, Any]) -> None:
-    """Write a network's tensors as safetensors, with what it takes to build the network in the metadata."""
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-    metadata = {"which_model": which_model, "options": json.dumps(options, default=str)}
-    save_file(tensors, file, metadata)
+@dataclass(frozen=True)
+class Weights:
+    """A network's tensors, with what it takes to build the network."""
+
+    tensors: Mapping[str, Tensor]
+    which_model: str
+    options: Mapping[str, Any]
+
+
+def write_weights(weights: Weights, file: Path) -> None:
+    """Write tensors as safetensors, with what it takes to build their network in the metadata."""
+    tensors = {key: value.detach().cpu().contiguous() for key, value in weights.tensors.items()}
+    metadata = {"which_model": weights.which_model, "options": json.dumps(weights.options, default=str)}
+    save_file(_apart(tensors), file, metadata)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors that share memory with another, which safetensors does not take."""
+    seen: set[int] = set()
+    apart = {}
+    for key, value in tensors.items():
+        memory = value.untyped_storage().data_ptr()
+        apart[key] = value.clone() if memory in seen else value
+        seen.add(memory)
+    return apart

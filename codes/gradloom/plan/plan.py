@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -168,6 +170,13 @@ class Plan:
     @property
     def name(self) -> str:
         return self.sections.name
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of the networks and steps as the file has them."""
+        root = self.document.root
+        told = {key: root.fields[key].plain() for key in ("networks", "steps") if key in root.fields} if root else {}
+        return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()
 
     def program(self, iteration: int, keep: frozenset[str] = frozenset()) -> Program:
         """What runs in an iteration, with the keys in `keep` still there at its end.

@@ -2,32 +2,113 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
+from gradloom.config.sections import Checkpoints as Options
+from gradloom.engine import disk
+from gradloom.engine.checkpoint import Snapshot, write
 from gradloom.engine.hooks.hook import Hook, Run
+from gradloom.engine.shelf import Shelf
+from gradloom.engine.snapshot import HostMemory, in_host_memory, take
 
 
 class Checkpoints(Hook):
-    """Writes a checkpoint every `save_checkpoint_freq` iterations and when the run ends."""
+    """Writes a checkpoint every so many iterations, when the metric to watch is better than before, and at the end.
 
-    def __init__(self, every: int | None) -> None:
-        self.every = every
+    With `async`, a thread writes from a copy in host memory; what goes wrong there is raised at the next iteration.
+    """
+
+    def __init__(self, options: Options, every: int | None, at_start: bool) -> None:
+        self.options, self.every, self.at_start = options, every, at_start
+        self.measured: dict[str, float] = {}  # the numbers of the last evaluation
+        self.best = math.inf  # of the metric to watch, or of its negative if more is better
         self._saved = -1
+        self._host = HostMemory()
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.best = state["best"]
 
     def start(self, run: Run) -> None:
+        """Save what an evaluation before the first iteration found, and where there is nothing yet to return to."""
+        better, put_off = self._better(run), run.news and run.trainer.iteration
+        if better or put_off or (self.at_start and next(run.shelf.complete(), None) is None):
+            self._save(run)
         self._saved = run.trainer.iteration
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
-        if self.every and run.trainer.iteration % self.every == 0:
+        if self._writing and self._writing.done():
+            self.wait()
+        better = self._better(run)
+        if better or (self.every and run.trainer.iteration % self.every == 0):
             self._save(run)
 
     def finish(self, run: Run) -> None:
         if self._saved != run.trainer.iteration:
             self._save(run)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait for what is being written.
+
+        Raises:
+            RunError: when it could not be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
+    def _better(self, run: Run) -> bool:
+        """Take in what was measured, and see whether it is the best so far."""
+        watched = self.options.best
+        if watched is None or watched.metric not in run.news:
+            return False
+        value = run.news[watched.metric] if watched.mode == "min" else -run.news[watched.metric]
+        if not value < self.best:
+            return False
+        self.best = value
+        run.outcome["best"] = (
+            f"{watched.metric} {run.news[watched.metric]:.4g} after {run.trainer.iteration:,} iterations"
+        )
+        return True
 
     def _save(self, run: Run) -> None:
-        if run.trainer.world.writes:
-            run.outcome["weights"] = str(run.trainer.save(run.folder.checkpoints))
+        self.wait()
+        run.log.keep()
+        hold = self._host.copy if self.options.async_ else in_host_memory
+        snapshot = take(run.trainer, run.state(), run.news, hold)
         self._saved = run.trainer.iteration
+        if not run.trainer.world.writes:
+            return
+        run.outcome["weights"] = str(run.folder.checkpoints / str(snapshot.iteration))
+        if self.options.async_:
+            self._writing = self._thread.submit(self._write, snapshot, run.shelf, run.folder.path)
+        else:
+            self._write(snapshot, run.shelf, run.folder.path)
+
+    def _write(self, snapshot: Snapshot, shelf: Shelf, folder: Path) -> None:
+        write(snapshot, shelf.folder)
+        if self.options.models:
+            write_models(snapshot, folder / "models")
+        shelf.thin(self.options)
+
+
+def write_models(snapshot: Snapshot, folder: Path) -> None:
+    """Write each network as the ancestor did: `<iteration>_<network>.pth`, a plain mapping of names to tensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, weights in snapshot.weights.items():
+        file = folder / f"{snapshot.iteration}_{name}.pth"
+        scratch = file.with_suffix(".partial")
+        disk.write(scratch, lambda to, tensors=weights.tensors: torch.save(dict(tensors), to))  # type: ignore[misc]
+        disk.rename(scratch, file)

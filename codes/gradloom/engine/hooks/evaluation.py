@@ -13,13 +13,19 @@ from torch.utils.data import Dataset
 from gradloom.engine import build
 from gradloom.engine.batches import split
 from gradloom.engine.calls import Bound
-from gradloom.engine.data import build_dataset, measuring_batches
+from gradloom.engine.data import measuring_batches, open_dataset
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.hooks.images import show
+from gradloom.engine.interrupts import Interrupts
+from gradloom.engine.rejects import Rejects
 from gradloom.plan.plan import Call, Measure
 
 if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer
+
+
+class _Abandoned(Exception):
+    """The run was asked to stop while it measured."""
 
 
 class Evaluation(Hook):
@@ -29,21 +35,42 @@ class Evaluation(Hook):
         plan = trainer.plan
         self.every, self.at_start = plan.sections.train.val_freq, plan.sections.eval.at_start
         self.first: dict[str, float] = {}
+        self.measured = -1  # the iterations done at the last evaluation
         self._dataset: Dataset[Any] | None = None
+        self._rejects: Rejects | None = None
         calls = [call for measure in plan.measures for call in (*measure.calls, *measure.injectors)]
         for call in dict.fromkeys(calls):
             if call not in trainer.calls:
                 build.set_up(call, trainer.world.device)
         if plan.measures:
-            self._dataset = build_dataset(plan.datasets["val"])
+            self._dataset = open_dataset(plan.datasets["val"])
+
+    def state(self) -> dict[str, Any]:
+        return {"first": dict(self.first), "measured": self.measured}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.first, self.measured = dict(state["first"]), state["measured"]
 
     def start(self, run: Run) -> None:
-        if self.at_start and run.trainer.iteration == 0:
-            self._report(run)
+        """Measure before the first iteration if asked to, or what an interruption kept from being measured."""
+        if self._dataset is not None:
+            self._rejects = Rejects(run.trainer.plan.datasets["val"], run.log.say)
+        if self._due(run) and self.measured != run.trainer.iteration:
+            self._try(run)
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
-        if run.last or (self.every and run.trainer.iteration % self.every == 0):
+        if self._due(run):
+            self._try(run)
+
+    def _due(self, run: Run) -> bool:
+        done = run.trainer.iteration
+        return run.last or (self.at_start if done == 0 else bool(self.every and done % self.every == 0))
+
+    def _try(self, run: Run) -> None:
+        try:
             self._report(run)
+        except _Abandoned:
+            run.log.say("the evaluation is put off until the run goes on")
 
     def _report(self, run: Run) -> None:
         values: dict[str, float] = {}
@@ -53,15 +80,17 @@ class Evaluation(Hook):
             calls = [call for call in measure.calls if run.last or call.gate.open(run.trainer.iteration)]
             if not calls:
                 continue
-            self.measure(run.trainer, measure, calls)
+            self.measure(run.trainer, measure, calls, None if run.last else run.interrupts)
             for call in calls:
                 found = {_title(call, metric): float(value) for metric, value in call.part.compute().items()}
                 values |= found
                 if found:
                     notes[next(iter(found))] = _protocol(measure, call)
                 pictures |= {f"{call.name}/{key}": images for key, images in call.part.images().items()}
+        values = run.trainer.world.first(values)
+        self.measured = run.trainer.iteration
         if values:
-            run.log.scalars("eval", run.trainer.iteration, values, notes)
+            run.report("eval", values, notes)
             self._compare(run, values)
         for key, images in pictures.items():
             show(run, key, images, run.trainer.plan.sections.logger)
@@ -74,7 +103,9 @@ class Evaluation(Hook):
             run.outcome[name] = f"{value:.4g}" if then == value else f"{value:.4g}, at first {then:.4g}"
 
     @torch.no_grad()
-    def measure(self, trainer: Trainer, measure: Measure, calls: Iterable[Call[Any]]) -> None:
+    def measure(
+        self, trainer: Trainer, measure: Measure, calls: Iterable[Call[Any]], interrupts: Interrupts | None = None
+    ) -> None:
         """Show evaluators every batch of the validation set, with what the injectors add to it."""
         plan, device = trainer.plan, trainer.world.device
         known = build.named(trainer.networks, trainer.emas)
@@ -91,6 +122,8 @@ class Evaluation(Hook):
             for evaluator in evaluators:
                 evaluator.part.reset()  # type: ignore[operator]
             for batch in self._batches(trainer, measure):
+                if interrupts and interrupts.number is not None and trainer.world.processes == 1:
+                    raise _Abandoned
                 (micro,) = split(batch, keys, 1, device)
                 for injector in injectors:
                     injector.inject(micro.state)
@@ -98,12 +131,11 @@ class Evaluation(Hook):
                     evaluator(micro.state)
 
     def _batches(self, trainer: Trainer, measure: Measure) -> Iterator[Mapping[str, Any]]:
-        if self._dataset is None:
+        if self._dataset is None or self._rejects is None:
             return iter(())
         plan = trainer.plan
-        return measuring_batches(
-            self._dataset, plan.datasets["val"].batch_size, measure.samples, plan.sections.eval.seed
-        )
+        size = plan.datasets["val"].batch_size
+        return measuring_batches(self._dataset, size, measure.samples, plan.sections.eval.seed, self._rejects)
 
 
 def _title(call: Call[Any], metric: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gradloom.engine.data import Fetched
 from gradloom.engine.folder import RunFolder
+from gradloom.engine.interrupts import Interrupts
 from gradloom.engine.log import Log
+from gradloom.engine.shelf import Shelf
 
 if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer
@@ -22,8 +25,14 @@ class Run:
     trainer: Trainer
     folder: RunFolder
     log: Log
+    interrupts: Interrupts = field(default_factory=Interrupts)
+    hooks: dict[str, Hook] = field(default_factory=dict)  # by name, in the order in which they act
+    fetched: Fetched | None = None  # the batch of the last iteration
+    bad: list[int] = field(default_factory=list)  # training samples that could not be used
     seconds: float = 0.0  # spent on iterations, waiting for their data included
     waited: float = 0.0  # of these, spent waiting for data
+    news: dict[str, float] = field(default_factory=dict)  # what was reported after the last iteration
+    ending: str = ""  # why the run ends before its last iteration, if it does
     outcome: dict[str, str] = field(default_factory=dict)  # what to say at the end, by topic
 
     @property
@@ -31,16 +40,44 @@ class Run:
         """Whether the last iteration of the plan is done."""
         return self.trainer.iteration >= self.trainer.plan.sections.train.niter
 
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the run."""
+        return {"bad": list(self.bad), "hooks": {name: hook.state() for name, hook in self.hooks.items()}}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        if state:
+            self.bad = sorted({*self.bad, *state["bad"]})
+            for name in self.hooks.keys() & state["hooks"].keys():
+                self.hooks[name].load(state["hooks"][name])
+
+    @property
+    def shelf(self) -> Shelf:
+        return Shelf(self.folder.checkpoints)
+
+    def report(self, kind: str, values: Mapping[str, float], notes: Mapping[str, str] | None = None) -> None:
+        """Tell numbers, and remember them for the hooks that follow."""
+        self.news |= values
+        self.log.scalars("eval" if kind == "eval" else "train", self.trainer.iteration, values, notes)
+
 
 class Hook:
     """Something done besides training; a hook overrides the moments it wants.
 
-    `trainer.iteration` is the number of iterations done.
+    `trainer.iteration` is the number of iterations done. What a hook has to remember over an interruption is its
+    `state`, in tensors, numbers, words, lists and mappings.
     """
 
     def keeps(self, iteration: int) -> frozenset[str]:
         """The state keys that have to be there after an iteration, which is numbered from 0."""
         return frozenset()
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the hook."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
 
     def start(self, run: Run) -> None:
         """Do what comes before the first iteration."""

@@ -37,6 +37,8 @@ class Images(Hook):
 
 def show(run: Run, key: str, images: Tensor, options: Logger) -> None:
     """Save images (count, channels, height, width) as one grid, and show it to who listens."""
+    if not run.trainer.world.writes:
+        return
     pixels = to_pixels(images[: options.visual_count], options)
     if pixels is None:
         run.log.say(f"{key!r} of shape {tuple(images.shape)} is no image: expected (batch, channels, height, width)")

@@ -2,56 +2,76 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gradloom.engine.hooks.hook import Hook, Run
-from gradloom.errors import Diverged
+
+Names = tuple[str, ...]
 
 
 class Metrics(Hook):
-    """Keeps what the iterations return, on the device, and reads it back once an interval."""
+    """Keeps what the iterations return, on the device, and reads it back once an interval.
+
+    Numbers that are not finite, those of updates that were skipped, do not count in the means.
+    """
 
     def __init__(self, every: int) -> None:
         self.every = every
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._sums: dict[Names, Tensor] = {}  # of the finite numbers, and how many these are: (2, names)
+        self._skipped: dict[str, int] = {}
         self._seconds = self._waited = 0.0
         self._iterations = 0
 
+    def state(self) -> dict[str, Any]:
+        sums = [[list(names), sums] for names, sums in self._sums.items()]
+        return {"sums": sums, "skipped": dict(self._skipped)}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self._sums = {tuple(names): sums for names, sums in state["sums"]}
+        self._skipped = dict(state["skipped"])
+
+    def skipped(self, step: str) -> None:
+        """Count an update that was skipped."""
+        name = f"{step}/skipped"
+        self._skipped[name] = self._skipped.get(name, 0) + 1
+
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
-        for name, value in metrics.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+        if metrics:
+            values = [value.detach() for value in metrics.values()]
+            row = torch.stack([value.to(_widest(value.device)) for value in values])
+            finite = row.isfinite()
+            added = torch.stack([row.where(finite, 0), finite.to(row.dtype)])
+            names = tuple(metrics)
+            self._sums[names] = self._sums[names].to(row.device) + added if names in self._sums else added
         self._iterations += 1
         run.log.tick(run.trainer.iteration)
         if run.trainer.iteration % self.every == 0 or run.last:
             self._report(run)
 
-    def finish(self, run: Run) -> None:
-        if self._iterations:
-            self._report(run)
-
     def _report(self, run: Run) -> None:
-        values = self._means()
-        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        values: dict[str, float] = {**self._means(run)}
         for step, (optimizer, _) in run.trainer.rates.initial.items():
             values[f"lr/{step}"] = float(optimizer.param_groups[0]["lr"])
-        values |= self._speed(run)
-        run.log.scalars("train", run.trainer.iteration, values)
-        self._sums, self._counts, self._iterations = {}, {}, 0
-        if broken:
-            raise Diverged(f"after iteration {run.trainer.iteration}, {', '.join(broken)} is not a finite number")
+        values |= self._skipped
+        run.report("train", values | self._speed(run))
+        self._sums, self._skipped, self._iterations = {}, {}, 0
 
-    def _means(self) -> dict[str, float]:
+    def _means(self, run: Run) -> dict[str, float]:
         """Read all means back in one transfer."""
         if not self._sums:
             return {}
-        means = torch.stack([self._sums[name].float() / self._counts[name] for name in self._sums])
-        return dict(zip(self._sums, means.tolist(), strict=True))
+        together = torch.cat(list(self._sums.values()), 1)
+        run.trainer.world.average([together])
+        sums: dict[str, float] = {}
+        counts: dict[str, float] = {}
+        names = (name for names in self._sums for name in names)
+        for name, total, count in zip(names, *together.tolist(), strict=True):
+            sums[name], counts[name] = sums.get(name, 0.0) + total, counts.get(name, 0.0) + count
+        return {name: sums[name] / counts[name] for name in sums if counts[name]}
 
     def _speed(self, run: Run) -> dict[str, float]:
         seconds, waited = run.seconds - self._seconds, run.waited - self._waited
@@ -63,3 +83,7 @@ class Metrics(Hook):
             "samples_per_second": rate * batch_size,
             "data_wait_share": waited / max(seconds, 1e-9),
         }
+
+
+def _widest(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -13,6 +13,7 @@ class TensorBoard(Silent):
     """Writes event files: losses under their own names, measurements under `eval/`."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.writer = SummaryWriter(str(folder))
 
     def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
@@ -22,6 +23,12 @@ class TensorBoard(Silent):
 
     def image(self, key: str, iteration: int, picture: Tensor) -> None:
         self.writer.add_image(key, picture, iteration)
+
+    def rewind(self, iteration: int) -> None:
+        """Have TensorBoard leave out what it was told of later iterations."""
+        if iteration:
+            self.writer.close()
+            self.writer = SummaryWriter(str(self.folder), purge_step=iteration + 1)
 
     def close(self) -> None:
         self.writer.close()

@@ -1,0 +1,32 @@
+"""Write so that it is there, whatever happens next. All that a run must not lose goes through here."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write(file: Path, how: Callable[[Path], object]) -> None:
+    """Write a file, and have the disk hold it before going on."""
+    how(file)
+    flush(file)
+
+
+def flush(path: Path) -> None:
+    """Have the disk hold a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file or folder another name at one stroke."""
+    source.rename(target)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder and what is in it, if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,196 @@
+"""What a checkpoint holds of a trainer, and how the trainer gets it back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradloom.config.secrets import masked
+from gradloom.engine.checkpoint import Checkpoint, Snapshot
+from gradloom.engine.order import Position, mix
+from gradloom.engine.weights import Weights, fill
+from gradloom.errors import RunError
+from gradloom.version import __version__
+
+if TYPE_CHECKING:
+    from gradloom.engine.trainer import Trainer
+
+
+class HostMemory:
+    """Copies of tensors in host memory, made in the same place each time."""
+
+    def __init__(self) -> None:
+        self._copies: dict[str, Tensor] = {}
+
+    def copy(self, value: Any, name: str) -> Any:
+        """Copy the tensors in a value, however deep they lie."""
+        if isinstance(value, Tensor):
+            kept = self._copies.get(name)
+            if kept is None or kept.shape != value.shape or kept.dtype != value.dtype:
+                kept = self._copies[name] = torch.empty_like(value, device="cpu", memory_format=torch.contiguous_format)
+            return kept.copy_(value.detach())
+        return _within(value, name, self.copy)
+
+
+def in_host_memory(value: Any, name: str = "") -> Any:
+    """The tensors in a value in host memory, without a copy of those that are there."""
+    return value.detach().cpu() if isinstance(value, Tensor) else _within(value, name, in_host_memory)
+
+
+def _within(value: Any, name: str, take: Callable[[Any, str], Any]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: take(one, f"{name}/{key}") for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(take(one, f"{name}/{place}") for place, one in enumerate(value))
+    return value
+
+
+def take(
+    trainer: Trainer,
+    run: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    hold: Callable[[Any, str], Any] = in_host_memory,
+) -> Snapshot:
+    """What a checkpoint of a trainer, and of the run it is in, holds; every process has to take part.
+
+    The tensors are the trainer's own, unless `hold` copies them.
+    """
+    weights = {}
+    for name, network in trainer.networks.items():
+        planned = trainer.plan.networks[name]
+        kinds = {name: network} | ({f"{name}_ema": trainer.emas[name]} if name in trainer.emas else {})
+        for file, module in kinds.items():
+            tensors = hold(module.state_dict(), f"weights/{file}")
+            weights[file] = Weights(tensors, planned.which_model, planned.recipe.arguments)
+    state = {
+        "iteration": trainer.iteration,
+        "position": [trainer.position.epoch, trainer.position.offset, trainer.position.detour],
+        "lr_factor": trainer.rates.factor,
+        "skipped": dict(trainer.soundness.rows),
+        "optimizers": {name: _optimizer_state(optimizer) for name, optimizer in trainer.optimizers.items()},
+        "scalers": {name: scaler.state_dict() for name, scaler in trainer.precision.scalers.items()},
+        "parts": {call.path: call.part.state_dict() for call in trainer.calls if call.part.state_dict()},
+        "random": trainer.world.gather(_random_state()),
+        "run": dict(run or {}),
+    }
+    document = trainer.plan.document
+    about = {
+        "sound": trainer.soundness.sound and all(_finite(one.tensors) for one in weights.values()),
+        "metrics": dict(metrics or {}),
+        "plan": trainer.plan.digest,
+        "options": masked(document.root.plain()) if document.root else {},
+        "versions": {"gradloom": __version__, "torch": torch.__version__},
+    }
+    return Snapshot(trainer.iteration, weights, hold(state, "state"), about)
+
+
+def _finite(tensors: Mapping[str, Tensor]) -> bool:
+    return all(bool(value.isfinite().all()) for value in tensors.values() if value.is_floating_point())
+
+
+def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> list[str]:
+    """Bring a trainer to where a checkpoint was taken; return what did not fit, which only `lenient` allows.
+
+    Raises:
+        RunError: when it does not fit the options.
+    """
+    state = checkpoint.state()
+    said = _give_weights(trainer, checkpoint, lenient)
+    said += _give_all("optimizer", trainer.optimizers, state["optimizers"], _load_optimizer, checkpoint, lenient)
+    scalers = trainer.precision.scalers
+    said += _give_all("scaler", scalers, state["scalers"], lambda scaler, kept: scaler.load_state_dict(kept),
+                      checkpoint, True)  # fmt: skip
+    parts = {call.path: call.part for call in trainer.calls if call.part.state_dict()}
+    said += _give_all("part", parts, state["parts"], lambda part, kept: part.load_state_dict(kept), checkpoint, lenient)
+    trainer.iteration = state["iteration"]
+    trainer.position = Position(*state["position"])
+    trainer.rates.factor = state["lr_factor"]
+    trainer.soundness.rows = dict(state["skipped"])
+    _set_random_state(trainer, state["random"])
+    trainer.soundness.remember()
+    return said
+
+
+def _give_weights(trainer: Trainer, checkpoint: Checkpoint, lenient: bool) -> list[str]:
+    modules = {**trainer.networks, **{f"{name}_ema": network for name, network in trainer.emas.items()}}
+    said = []
+    for name, module in modules.items():
+        if lenient and f"{name}.safetensors" not in checkpoint.manifest["files"]:
+            said.append(f"{name} is not in the checkpoint, and stays as it is")
+            continue
+        try:
+            wrong = fill(module, checkpoint.weights(name), strict=not lenient)
+        except RunError as error:
+            if not lenient:
+                raise RunError(f"{checkpoint.folder} does not fit the options: {name}: {error}") from error
+            wrong = [str(error)]
+        said += [f"{name}: {sentence}" for sentence in wrong]
+    return said
+
+
+def _give_all(
+    kind: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], load: Callable[[Any, Any], None],
+    checkpoint: Checkpoint, lenient: bool,
+) -> list[str]:  # fmt: skip
+    """Load the state of each thing of a kind by its name."""
+    said = [f"{kind} of {name}: only in the checkpoint" for name in theirs if name not in ours]
+    for name, one in ours.items():
+        try:
+            if name not in theirs:
+                raise ValueError("not in the checkpoint")
+            load(one, theirs[name])
+        except (ValueError, KeyError, RuntimeError) as error:
+            said.append(f"{kind} of {name}: {error}; it starts anew")
+    if said and not lenient:
+        raise RunError(f"{checkpoint.folder} does not fit the options: {said[0]}")
+    return said
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    return {"state": optimizer.state_dict(), "shapes": _shapes(optimizer)}
+
+
+def _shapes(optimizer: torch.optim.Optimizer) -> list[list[list[int]]]:
+    return [[list(parameter.shape) for parameter in group["params"]] for group in optimizer.param_groups]
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Any]) -> None:
+    """Load an optimizer's state; its options stay those of the file, which may have changed."""
+    if _shapes(optimizer) != kept["shapes"]:
+        raise ValueError("its parameters have other shapes")
+    options = [{name: group[name] for name in optimizer.defaults} for group in optimizer.param_groups]
+    optimizer.load_state_dict(kept["state"])
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)
+
+
+def _random_state() -> dict[str, Any]:
+    version, numbers, gauss = random.getstate()
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [kind, np.asarray(keys).tolist(), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_random_state(trainer: Trainer, states: list[Mapping[str, Any]]) -> None:
+    """Go on with this process's random numbers, or with others that follow from the seed if processes came or went."""
+    world = trainer.world
+    if len(states) != world.processes:
+        world.seed_apart(mix(trainer.plan.sections.train.manual_seed, trainer.iteration))
+        return
+    state = states[world.number]
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([one.cpu() for one in state["cuda"]])

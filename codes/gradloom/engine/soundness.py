@@ -1,0 +1,112 @@
+"""Whether the numbers of an update are finite; if not, it is skipped, and what they spoilt is mended.
+
+On a CPU the host decides at once. On a GPU the device decides, and the host learns of it when somebody asks, so that
+nothing waits. Gradients are averaged over all processes before, and the loss with them, so all decide alike.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+_UNREAD_ON_DEVICE, _UNREAD = 1024, 16  # verdicts that nobody has asked for are counted, and then forgotten
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a step's update in an iteration was skipped, and how many of its updates in a row up to it."""
+
+    iteration: int
+    step: str
+    skipped: bool
+    row: int
+
+
+class Soundness:
+    """Judges updates, counts those skipped in a row, and keeps buffers that a forward pass changes finite."""
+
+    def __init__(self, modules: Iterable[nn.Module], device: torch.device) -> None:
+        self.on_device = device.type == "cuda"
+        self.rows: dict[str, int] = {}  # updates skipped in a row, by step
+        self._unread: list[tuple[int, str, bool | Tensor]] = []
+        self._buffers = [
+            (owner, name)
+            for module in modules
+            for owner in module.modules()
+            for name, buffer in owner.named_buffers(recurse=False)
+            if buffer.is_floating_point()
+        ]
+        self._kept: list[Tensor] = []
+        self.remember()
+
+    @torch.no_grad()
+    def judge(self, iteration: int, step: str, total: Tensor, gradients: Sequence[Tensor]) -> bool:
+        """Whether an update may be made, as far as the host knows; on a GPU a bad one poisons its gradients."""
+        verdict: bool | Tensor
+        if self.on_device:
+            verdict = ~(total.isfinite() & get_total_norm(gradients, math.inf).isfinite())
+            for gradient in gradients[:1]:
+                gradient.add_(total * 0)
+        else:
+            verdict = not (math.isfinite(total.item()) and all(map(_finite, gradients)))
+        self._unread.append((iteration, step, verdict))
+        if len(self._unread) > (_UNREAD_ON_DEVICE if self.on_device else _UNREAD):
+            self.verdicts()
+        return self.on_device or not verdict
+
+    def verdicts(self) -> list[Verdict]:
+        """What became of the updates since this was asked last; on a GPU the host waits for it."""
+        unread, self._unread = self._unread, []
+        if self.on_device and unread:
+            flags = torch.stack([flag for _, _, flag in unread if isinstance(flag, Tensor)]).tolist()
+        else:
+            flags = [bool(flag) for _, _, flag in unread]
+        found = []
+        for (iteration, step, _), skipped in zip(unread, flags, strict=True):
+            self.rows[step] = self.rows.get(step, 0) + 1 if skipped else 0
+            found.append(Verdict(iteration, step, skipped, self.rows[step]))
+        return found
+
+    @property
+    def sound(self) -> bool:
+        """Whether every step's last update was made."""
+        return not any(self.rows.values()) and not any(flag for _, _, flag in self._unread)
+
+    @torch.no_grad()
+    def remember(self) -> None:
+        """Keep what the buffers hold."""
+        buffers = [owner.get_buffer(name) for owner, name in self._buffers]
+        if [(one.shape, one.device) for one in buffers] != [(one.shape, one.device) for one in self._kept]:
+            self._kept = [buffer.clone() for buffer in buffers]
+        for kept, buffer in zip(self._kept, buffers, strict=True):
+            kept.copy_(torch.where(buffer.isfinite(), buffer, kept) if self.on_device else buffer)
+
+    @torch.no_grad()
+    def mend(self) -> None:
+        """Give buffers that are no longer finite, such as batch norm's statistics, what they held before."""
+        for kept, (owner, name) in zip(self._kept, self._buffers, strict=True):
+            buffer = owner.get_buffer(name)
+            if self.on_device:
+                buffer.copy_(torch.where(buffer.isfinite(), buffer, kept))
+            elif not _finite(buffer):
+                buffer.copy_(kept)
+
+    def after(self, iteration: int) -> None:
+        """Mend or remember at the end of an iteration."""
+        if not self._buffers:
+            return
+        if self.on_device:
+            self.mend()
+            self.remember()
+        elif any(flag for number, _, flag in self._unread if number == iteration):
+            self.mend()
+        else:
+            self.remember()
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite; a sum tells most cheaply, and only a sum can overflow where they do not."""
+    return math.isfinite(tensor.sum().item()) or bool(tensor.isfinite().all())
