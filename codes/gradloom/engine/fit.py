@@ -43,7 +43,7 @@ def fit(trainer: Trainer, resume: str | Path | bool) -> None:
     batches, trainer.iterations_per_epoch = training_batches(plan, trainer.iteration, trainer.world.device)
     evaluation = Evaluation(trainer)
     archived = folder.prepare(resuming=checkpoint is not None)
-    log = Log(_sinks(trainer, folder))
+    log = Log(_sinks(trainer, folder), plan.document.told)
     run = Run(trainer, folder, log)
     try:
         niter, device = plan.sections.train.niter, trainer.world.device

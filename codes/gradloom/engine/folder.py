@@ -69,17 +69,18 @@ class RunFolder:
 
     def _describe(self) -> None:
         document = self.plan.document
-        (self.path / "options.yml").write_text(document.text, encoding="utf-8")
+        (self.path / "options.yml").write_text(document.told_text(), encoding="utf-8")
         if document.root:
-            resolved = yaml.safe_dump(document.root.plain(), sort_keys=False, allow_unicode=True)
+            resolved = yaml.safe_dump(document.told_tree(), sort_keys=False, allow_unicode=True)
             (self.path / "options.resolved.yml").write_text(resolved, encoding="utf-8")
         (self.path / "plan.txt").write_text(listing(self.plan) + "\n", encoding="utf-8")
-        (self.path / "environment.json").write_text(json.dumps(_environment(), indent=1) + "\n")
+        (self.path / "environment.json").write_text(
+            json.dumps({"command": document.told_command(sys.argv), **_environment()}, indent=1) + "\n"
+        )
 
 
 def _environment() -> dict[str, object]:
     return {
-        "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": torch.__version__,
