@@ -40,10 +40,10 @@ def save(trainer: Trainer, folder: Path, extra: Mapping[str, Any] | None = None)
         scratch.mkdir(parents=True)
         for name, network in trainer.networks.items():
             planned = trainer.plan.networks[name]
-            write_weights(network, scratch / f"{name}.safetensors", planned.which_model, planned.recipe.arguments)
+            write_weights(network, scratch / f"{name}.safetensors", planned.which_model, planned.options)
             if name in trainer.emas:
                 file = scratch / f"{name}_ema.safetensors"
-                write_weights(trainer.emas[name], file, planned.which_model, planned.recipe.arguments)
+                write_weights(trainer.emas[name], file, planned.which_model, planned.options)
         torch.save(_state(trainer, extra or {}), scratch / "state.pt")
         _write_manifest(scratch, trainer.iteration)
         shutil.rmtree(final, ignore_errors=True)
@@ -152,7 +152,7 @@ def restore(trainer: Trainer, folder: Path) -> Mapping[str, Any]:
             fill(network, read_weights(folder / f"{name}_ema.safetensors"))
     except RunError as error:
         raise RunError(f"{folder} does not fit the options: {name}: {error}") from error
-    state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+    state = _read_state(folder / "state.pt")
     _restore_all("optimizers", trainer.optimizers, state["optimizers"], folder)
     _restore_all("scalers", trainer.precision.scalers, state["scalers"], folder)
     for call in trainer.calls:
@@ -162,6 +162,21 @@ def restore(trainer: Trainer, folder: Path) -> Mapping[str, Any]:
     _set_random_state(state["random"])
     extra: Mapping[str, Any] = state["extra"]
     return extra
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read: {error}") from error
+    except Exception as error:  # pickle's own errors, and those of what it holds
+        raise RunError(f"{file} cannot be read safely, since it holds more than tensors: {error}") from error
+    if not isinstance(state, dict) or not state.keys() >= _STATE:
+        raise RunError(f"{file} is no state of a run; resume from another checkpoint")
+    return state
+
+
+_STATE = {"iteration", "optimizers", "scalers", "parts", "random", "extra"}
 
 
 def _restore_all(kind: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], folder: Path) -> None:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gradloom.config.secrets import masked
 from gradloom.config.sections import Pretrained
 from gradloom.errors import RunError
 
@@ -103,7 +104,18 @@ def _some(sentences: list[str]) -> str:
 
 
 def write_weights(network: nn.Module, file: Path, which_model: str, options: Mapping[str, Any]) -> None:
-    """Write a network's tensors as safetensors, with what it takes to build the network in the metadata."""
+    """Write a network's tensors as safetensors; what it takes to build the network stands in the metadata, as JSON.
+
+    Raises:
+        TypeError: when the options are not such as an options file holds.
+    """
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-    metadata = {"which_model": which_model, "options": json.dumps(options, default=str)}
+    metadata = {"which_model": which_model, "options": json.dumps(masked(options), default=_as_written)}
     save_file(tensors, file, metadata)
+
+
+def _as_written(value: Any) -> str:
+    """A path as options write it; nothing else would be read back as what it was."""
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} is nothing that options hold; expected words, numbers, lists and mappings")
