@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from gradloom.config.names import file_name
 from gradloom.errors import RunError
 from gradloom.plan.drawing import listing
 from gradloom.plan.plan import Plan
@@ -33,9 +34,9 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    @property
-    def images(self) -> Path:
-        return self.path / "images"
+    def images(self, key: str) -> Path:
+        """The folder of the images of a key, or of those that an evaluator calls `<evaluator>/<key>`."""
+        return Path(self.path, "images", *map(file_name, key.split("/")))
 
     @property
     def tensorboard(self) -> Path:
