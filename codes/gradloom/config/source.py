@@ -48,7 +48,7 @@ def parse(text: str, file: str, path: str = "", place: Mark | None = None) -> tu
         return (_Reader(file, faults, place).node(raw, path) if raw else None), faults
     except yaml.MarkedYAMLError as error:
         where, problem = _explained(error)
-        if where and says_secrets(text.splitlines()[where.line] if where.line < text.count("\n") + 1 else ""):
+        if where and says_secrets("".join(text.split("\n")[where.line : where.line + 1])):
             problem = re.sub(r"'[^']{2,}'", f"'{HIDDEN}'", problem)
         mark = place or (_mark(file, where) if where else Mark(file, 0, 0))
         return None, [Fault(mark, path, f"not YAML: {problem}")]
