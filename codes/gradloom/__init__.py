@@ -7,6 +7,7 @@ from gradloom.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gradloom import datasets, networks
+    from gradloom.engine.loading import load_network
     from gradloom.engine.trainer import Trainer
     from gradloom.engine.trainer import Trainer as ExtensibleTrainer
     from gradloom.errors import Diverged, Fault, Mark, OptionsError, RunError
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TRAINED", "Arguments", "Diverged", "Evaluator", "ExtensibleTrainer", "Fault", "Injector", "Loss", "Mark", "Net",
-    "OptionsError", "Plan", "Read", "RunError", "Scheduled", "Trainer", "Write", "datasets", "load", "networks",
+    "OptionsError", "Plan", "Read", "RunError", "Scheduled", "Trainer", "Write", "datasets", "load",
+    "load_network", "networks",
 ]  # fmt: skip
 
 _HOMES = {
+    "gradloom.engine.loading": ("load_network",),
     "gradloom.engine.trainer": ("Trainer",),
     "gradloom.errors": ("Diverged", "Fault", "Mark", "OptionsError", "RunError"),
     "gradloom.parts": (

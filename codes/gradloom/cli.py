@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,7 +102,12 @@ def _train(plan: "Plan", options: argparse.Namespace) -> int:
         print(f"diverged: {error}", file=sys.stderr)
         return DIVERGED
     except RunError as error:
-        print(f"failed: {error}", file=sys.stderr)
+        print(f"failed: {plan.document.told(str(error))}", file=sys.stderr)
+        return FAILED
+    except Exception:
+        if not plan.document.secrets:
+            raise
+        print(plan.document.told(traceback.format_exc()), file=sys.stderr)
         return FAILED
     return DONE
 

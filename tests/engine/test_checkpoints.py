@@ -284,7 +284,9 @@ def test_with_changes_allowed_what_fits_is_taken(tmp_path: Path) -> None:
     from gradloom.engine.snapshot import give
 
     folder = saved(tmp_path)
-    changed = trainer_of(GAN, "networks.generator.width=32", "networks.extra={which_model: test_mlp, inputs: 1, outputs: 1}")
+    changed = trainer_of(
+        GAN, "networks.generator.width=32", "networks.extra={which_model: test_mlp, inputs: 1, outputs: 1}"
+    )
     said = give(changed, examine(folder), lenient=True)
     original = examine(folder).weights("discriminator")
     assert all(torch.equal(value, original[key]) for key, value in weights(changed.networks["discriminator"]).items())

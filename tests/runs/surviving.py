@@ -135,7 +135,9 @@ def in_child(work: Callable[[], None], patience: float | None = None) -> int:
 def outcome(root: Path) -> tuple[dict, list[dict]]:
     """All tensors of a run's last checkpoint, and its metrics but for times."""
     folder = root / "run"
-    last = max((one for one in (folder / "checkpoints").iterdir() if one.name.isdecimal()), key=lambda one: int(one.name))
+    last = max(
+        (one for one in (folder / "checkpoints").iterdir() if one.name.isdecimal()), key=lambda one: int(one.name)
+    )
     checkpoint = examine(last)
     tensors = {
         f"{file}/{key}": value

@@ -248,7 +248,8 @@ def _mend(node: Node, annotation: Any) -> str:
     if not isinstance(unquoted, str) and _fits(replace(node, value=unquoted), annotation):
         return "; remove the quotes"
     takes_list = {list, *_LISTS} & {*map(get_origin, (annotation, *get_args(annotation)))}
-    return f"; write [{node.value}]" if takes_list and _fits(replace(node, value=[node]), annotation) else ""
+    written = "it in brackets" if node.secret else f"[{node.value}]"
+    return f"; write {written}" if takes_list and _fits(replace(node, value=[node]), annotation) else ""
 
 
 def _fits(node: Node, annotation: Any) -> bool:

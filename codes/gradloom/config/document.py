@@ -3,9 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from gradloom.config.legacy import modernize
+from gradloom.config.masking import masked_override, masked_text
 from gradloom.config.node import Node, Unreadable, join
+from gradloom.config.secrets import discreet, masked, secrets_in
 from gradloom.config.source import home_expanded, parse, read_text
 from gradloom.errors import Fault, Mark
 
@@ -20,6 +25,27 @@ class Document:
     doubtful: bool = False  # whether the text says something twice, or what cannot be read
     faults: list[Fault] = field(default_factory=list)
     notices: list[Fault] = field(default_factory=list)
+    secrets: frozenset[str] = frozenset()  # what no file and nobody may be told
+
+    def told(self, text: str) -> str:
+        """A text as it may be told: without the secrets of the options."""
+        return discreet(text, self.secrets)
+
+    def told_tree(self) -> Any:
+        """The plain tree without its secrets."""
+        return masked(self.root.plain() if self.root else None, known=self.secrets)
+
+    def told_text(self) -> str:
+        """The text as given without its secrets; where they cannot be taken out of it, what it amounts to."""
+        text = masked_text(self.text, known=self.secrets)
+        if text is not None:
+            return text
+        resolved = yaml.safe_dump(self.told_tree(), sort_keys=False, allow_unicode=True)
+        return f"# The text as given holds secrets between other things; this is what it amounts to.\n{resolved}"
+
+    def told_command(self, arguments: Iterable[str]) -> list[str]:
+        """A command line without secrets."""
+        return [self.told(masked_override(argument)) for argument in arguments]
 
 
 def read(file: Path, overrides: Iterable[str] = ()) -> Document:
@@ -44,6 +70,7 @@ def read(file: Path, overrides: Iterable[str] = ()) -> Document:
     for override in overrides:
         root = _override(root, override, document.faults)
     document.doubtful = bool(document.faults)
+    document.secrets = secrets_in(root.plain())
     root = modernize(root, document.faults, document.notices)
     document.root = root if whole else None
     return document
@@ -101,7 +128,7 @@ def _merge(base: Node, own: Node) -> Node:
 
 def _override(root: Node, override: str, faults: list[Fault]) -> Node:
     """Put the value of `a.b=c` in its place; it is YAML text, never code."""
-    place = Mark(f"--set {override}", 0, 0)
+    place = Mark(f"--set {masked_override(override)}", 0, 0)
     path, equals, text = override.partition("=")
     if not equals or not all(path.split(".")):
         faults.append(Fault(place, "", "expected a path, '=' and a value, such as train.niter=10"))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gradloom.config.secrets import discreet, is_secret, masked, name_of, secrets_in
 from gradloom.errors import Fault, Mark
 
 
@@ -21,8 +22,10 @@ class Node:
     path: str
 
     def fault(self, message: str) -> Fault:
-        """Say something of it; of what could not be read, only that."""
-        return self.value.why if isinstance(self.value, Unreadable) else Fault(self.mark, self.path, message)
+        """Say something of it, but for the secrets it holds; of what could not be read, only that."""
+        if isinstance(self.value, Unreadable):
+            return self.value.why
+        return Fault(self.mark, self.path, discreet(message, secrets_in(self.plain(), name_of(self.path))))
 
     @property
     def fields(self) -> Mapping[str, Node]:
@@ -47,6 +50,11 @@ class Node:
         """The same value under another dotted path, its descendants too."""
         return replace(self, path=path, value=_moved(self.value, path))
 
+    @property
+    def secret(self) -> bool:
+        """Whether this is a word that nobody may be told."""
+        return is_secret(name_of(self.path), self.value)
+
     def plain(self) -> Any:
         """The value without the places."""
         if isinstance(self.value, dict):
@@ -60,12 +68,23 @@ class Node:
         if isinstance(self.value, dict):
             return "a mapping"
         if isinstance(self.value, list):
-            return _shortened(f"the list {self.plain()!r}")
+            return _shortened(f"the list {masked(self.plain(), name_of(self.path))!r}")
+        if self.secret:
+            return "a secret"
         if self.value is None:
             return "nothing"
         if isinstance(self.value, bool):
             return f"bool {str(self.value).lower()}"
         return _shortened(f"{type(self.value).__name__} {self.value!r}")
+
+
+def grown(value: Any, mark: Mark, path: str = "") -> Node:
+    """The node of a plain value, all of which stands at one place."""
+    if isinstance(value, dict):
+        return Node({key: grown(child, mark, join(path, key)) for key, child in value.items()}, mark, path)
+    if isinstance(value, list | tuple):
+        return Node([grown(item, mark, f"{path}[{i}]") for i, item in enumerate(value)], mark, path)
+    return Node(value, mark, path)
 
 
 @dataclass(frozen=True)

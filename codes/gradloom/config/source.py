@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from gradloom.config.node import Node, Unreadable, join
+from gradloom.config.secrets import HIDDEN, is_secret, name_of, says_secrets
 from gradloom.errors import Fault, Mark
 
 _TAG = "tag:yaml.org,2002:"
@@ -43,11 +44,12 @@ def parse(text: str, file: str, path: str = "", place: Mark | None = None) -> tu
     """
     faults: list[Fault] = []
     try:
-        loader = _Loader(text)
-        raw = loader.get_single_node()
+        raw = compose(text)
         return (_Reader(file, faults, place).node(raw, path) if raw else None), faults
     except yaml.MarkedYAMLError as error:
         where, problem = _explained(error)
+        if where and says_secrets("".join(text.split("\n")[where.line : where.line + 1])):
+            problem = re.sub(r"'[^']{2,}'", f"'{HIDDEN}'", problem)
         mark = place or (_mark(file, where) if where else Mark(file, 0, 0))
         return None, [Fault(mark, path, f"not YAML: {problem}")]
     except yaml.reader.ReaderError as error:
@@ -58,6 +60,12 @@ def parse(text: str, file: str, path: str = "", place: Mark | None = None) -> tu
         return None, [Fault(place or Mark(file, 0, 0), path, f"nested too deeply; {_DEEPEST} levels are allowed")]
     except _TooMany as error:
         return None, [error.fault]
+
+
+def compose(text: str) -> yaml.Node | None:
+    """PyYAML's tree of a text, whose nodes know where they begin and end."""
+    node: yaml.Node | None = _Loader(text).get_single_node()
+    return node
 
 
 def _explained(error: yaml.MarkedYAMLError) -> tuple[yaml.Mark | None, str]:
@@ -187,11 +195,10 @@ class _Reader:
         try:
             return _SCALARS[kind](raw.value)
         except (ValueError, KeyError):
+            shown = HIDDEN if is_secret(name_of(path), raw.value) else raw.value[:40]
             if kind == "plain":
-                return self.refuse(raw, path, f"{raw.value[:40]}... has too many digits for a number; quote a text")
-            return self.refuse(
-                raw, path, f"{raw.value[:40]!r} does not fit the tag {_short(raw.tag)}; remove one of them"
-            )
+                return self.refuse(raw, path, f"{shown}... has too many digits for a number; quote a text")
+            return self.refuse(raw, path, f"{shown!r} does not fit the tag {_short(raw.tag)}; remove one of them")
 
 
 def plain(text: str) -> Any:

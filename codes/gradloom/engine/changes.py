@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradloom.config.node import Node
-from gradloom.config.secrets import masked
 from gradloom.engine.checkpoint import Checkpoint
 from gradloom.errors import Fault, Mark, OptionsError
 from gradloom.plan.plan import Plan
@@ -33,7 +32,7 @@ def changes(checkpoint: Checkpoint, plan: Plan) -> list[Change]:
     root = plan.document.root
     if root is None:
         return []
-    now = json.loads(json.dumps(masked(root.plain()), default=str))
+    now = json.loads(json.dumps(plan.document.told_tree(), default=str))
     return list(_differences("", checkpoint.manifest["options"], now, root))
 
 

@@ -23,6 +23,9 @@ from gradloom.errors import RunError
 
 MANIFEST, STATE = "manifest.json", "state.pt"
 _FORMAT = 2
+_STATE = {
+    "iteration", "position", "lr_factor", "skipped", "optimizers", "scalers", "parts", "random", "run",
+}  # fmt: skip
 
 
 class Damaged(RunError):
@@ -86,10 +89,10 @@ def _undo(scratch: Path, replaced: Path, final: Path) -> None:
 def _manifest(folder: Path, snapshot: Snapshot) -> str:
     files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in sorted(folder.iterdir())}
     told = {"format": _FORMAT, "iteration": snapshot.iteration, **snapshot.about, "files": files}
-    return json.dumps({**told, "sha256": _sealed(told)}, indent=1)
+    return json.dumps({**told, "sha256": seal(told)}, indent=1)
 
 
-def _sealed(told: Mapping[str, Any]) -> str:
+def seal(told: Mapping[str, Any]) -> str:
     """The digest by which a manifest is known to be as it was written."""
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
@@ -120,7 +123,20 @@ class Checkpoint:
         return read_weights(self.folder / f"{name}.safetensors")
 
     def state(self) -> Mapping[str, Any]:
-        state: Mapping[str, Any] = torch.load(self.folder / STATE, map_location="cpu", weights_only=True)
+        """Everything but weights, in tensors, numbers, words, lists and mappings.
+
+        Raises:
+            RunError: when the file is something else, such as a pickle that would run what it holds.
+        """
+        file = self.folder / STATE
+        try:
+            state: Mapping[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError, ValueError) as error:
+            raise RunError(f"{file} cannot be read: {error}") from error
+        except Exception as error:  # pickle's own errors, and those of what it holds
+            raise RunError(f"{file} cannot be read safely, since it holds more than tensors: {error}") from error
+        if not isinstance(state, dict) or not state.keys() >= _STATE:
+            raise RunError(f"{file} is no state of a run; resume from another checkpoint")
         return state
 
 
@@ -134,11 +150,11 @@ def glance(folder: Path) -> Checkpoint:
         raise Damaged(f"{folder} is not a complete checkpoint; name a folder such as experiments/x/checkpoints/1000")
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        seal = manifest.pop("sha256")
+        told = manifest.pop("sha256")
         files = manifest["files"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{folder} is damaged: {MANIFEST} cannot be read ({type(error).__name__}: {error})") from error
-    if seal != _sealed(manifest):
+    if told != seal(manifest):
         raise Damaged(f"{folder} is damaged: {MANIFEST} is not what was written")
     if manifest["format"] != _FORMAT:
         raise Damaged(f"{folder} has the format {manifest['format']}, and only {_FORMAT} is read here")

@@ -64,7 +64,7 @@ def _fit(trainer: Trainer, resume: str | Path | bool, allow_changes: bool) -> No
     if trainer.world.writes:
         archived = folder.prepare(resuming=checkpoint is not None)
         news += [f"the former run of this name is now {_short(archived)}"] if archived else []
-    run = Run(trainer, folder, Log(_sinks(trainer, folder)))
+    run = Run(trainer, folder, Log(_sinks(trainer, folder), plan.document.told))
     try:
         run.log.rewind(trainer.iteration)
         run.log.say(f"{plan.name}: {plan.sections.train.niter:,} iterations on {trainer.world.device}, "

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from gradloom.config.names import file_name
 from gradloom.errors import RunError
 from gradloom.plan.drawing import listing
 from gradloom.plan.plan import Plan
@@ -33,9 +34,9 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    @property
-    def images(self) -> Path:
-        return self.path / "images"
+    def images(self, key: str) -> Path:
+        """The folder of the images of a key, or of those that an evaluator calls `<evaluator>/<key>`."""
+        return Path(self.path, "images", *map(file_name, key.split("/")))
 
     @property
     def tensorboard(self) -> Path:
@@ -69,17 +70,18 @@ class RunFolder:
 
     def _describe(self) -> None:
         document = self.plan.document
-        (self.path / "options.yml").write_text(document.text, encoding="utf-8")
+        (self.path / "options.yml").write_text(document.told_text(), encoding="utf-8")
         if document.root:
-            resolved = yaml.safe_dump(document.root.plain(), sort_keys=False, allow_unicode=True)
+            resolved = yaml.safe_dump(document.told_tree(), sort_keys=False, allow_unicode=True)
             (self.path / "options.resolved.yml").write_text(resolved, encoding="utf-8")
         (self.path / "plan.txt").write_text(listing(self.plan) + "\n", encoding="utf-8")
-        (self.path / "environment.json").write_text(json.dumps(_environment(), indent=1) + "\n")
+        (self.path / "environment.json").write_text(
+            json.dumps({"command": document.told_command(sys.argv), **_environment()}, indent=1) + "\n"
+        )
 
 
 def _environment() -> dict[str, object]:
     return {
-        "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": torch.__version__,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -42,16 +42,17 @@ class Sink(Protocol):
 
 
 class Log:
-    """All sinks of a run."""
+    """All sinks of a run; `told` makes of each sentence what they may be told."""
 
-    def __init__(self, sinks: Sequence[Sink]) -> None:
-        self.sinks = tuple(sinks)
+    def __init__(self, sinks: Sequence[Sink], told: Callable[[str], str] = str) -> None:
+        self.sinks, self.told = tuple(sinks), told
 
     def scalars(
         self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str] | None = None
     ) -> None:
+        told = {name: self.told(note) for name, note in (notes or {}).items()}
         for sink in self.sinks:
-            sink.scalars(kind, iteration, values, notes or {})
+            sink.scalars(kind, iteration, values, told)
 
     def image(self, key: str, iteration: int, picture: Tensor) -> None:
         for sink in self.sinks:
@@ -59,7 +60,7 @@ class Log:
 
     def say(self, text: str) -> None:
         for sink in self.sinks:
-            sink.say(text)
+            sink.say(self.told(text))
 
     def tick(self, iteration: int) -> None:
         for sink in self.sinks:

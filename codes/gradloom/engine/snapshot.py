@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradloom.config.secrets import masked
 from gradloom.engine.checkpoint import Checkpoint, Snapshot
 from gradloom.engine.order import Position, mix
 from gradloom.engine.weights import Weights, fill
@@ -66,7 +66,7 @@ def take(
         kinds = {name: network} | ({f"{name}_ema": trainer.emas[name]} if name in trainer.emas else {})
         for file, module in kinds.items():
             tensors = hold(module.state_dict(), f"weights/{file}")
-            weights[file] = Weights(tensors, planned.which_model, planned.recipe.arguments)
+            weights[file] = Weights(tensors, planned.which_model, planned.options)
     state = {
         "iteration": trainer.iteration,
         "position": [trainer.position.epoch, trainer.position.offset, trainer.position.detour],
@@ -83,7 +83,7 @@ def take(
         "sound": trainer.soundness.sound and all(_finite(one.tensors) for one in weights.values()),
         "metrics": dict(metrics or {}),
         "plan": trainer.plan.digest,
-        "options": masked(document.root.plain()) if document.root else {},
+        "options": json.loads(json.dumps(document.told_tree(), default=str)),
         "versions": {"gradloom": __version__, "torch": torch.__version__},
     }
     return Snapshot(trainer.iteration, weights, hold(state, "state"), about)

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gradloom.config.secrets import masked
 from gradloom.config.sections import Pretrained
 from gradloom.errors import RunError
 
@@ -113,10 +114,14 @@ class Weights:
 
 
 def write_weights(weights: Weights, file: Path) -> None:
-    """Write tensors as safetensors, with what it takes to build their network in the metadata."""
+    """Write a network's tensors; what it takes to build the network stands in the metadata, as JSON.
+
+    Raises:
+        TypeError: when the options are not such as an options file holds.
+    """
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.tensors.items()}
-    metadata = {"which_model": weights.which_model, "options": json.dumps(weights.options, default=str)}
-    save_file(_apart(tensors), file, metadata)
+    options = json.dumps(masked(weights.options), default=_as_written)
+    save_file(_apart(tensors), file, {"which_model": weights.which_model, "options": options})
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -128,3 +133,10 @@ def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         apart[key] = value.clone() if memory in seen else value
         seen.add(memory)
     return apart
+
+
+def _as_written(value: Any) -> str:
+    """A path as options write it; nothing else would be read back as what it was."""
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} is nothing that options hold; expected words, numbers, lists and mappings")

@@ -6,6 +6,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from gradloom.config.schedules import Schedule
+from gradloom.config.secrets import masked
 from gradloom.gates import Gate
 from gradloom.parts import Injector, Part, Port
 from gradloom.plan.plan import Call, Plan, Step
@@ -99,7 +100,7 @@ def _is_set(part: Part, field: Field[Any]) -> bool:
 
 
 def _arguments(options: Iterable[tuple[str, Any]]) -> str:
-    return ", ".join(f"{name}={_value(value)}" for name, value in options)
+    return ", ".join(f"{name}={_value(masked(value, name))}" for name, value in options)
 
 
 def _value(value: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from gradloom import parts
 from gradloom.config.binding import bind, make
+from gradloom.config.names import check_files, check_name
 from gradloom.config.node import Node
 from gradloom.config.sections import Sections
 from gradloom.errors import Fault, suggest
@@ -49,6 +50,7 @@ class Pieces:
         self.step_nodes = dict(children(root, "steps"))
         self.trained = {name for node in self.step_nodes.values() for name in _names(node.get("training"))}
         self.networks = {name: self.network(name, node) for name, node in children(root, "networks")}
+        check_files(dict(children(root, "networks")), self.faults)
         self.check_pretrained()
         self.datasets = {phase: self.dataset(phase, node) for phase, node in children(root, "datasets")}
         self.steps = _with_owners([self.step(name, node) for name, node in self.step_nodes.items()])
@@ -57,6 +59,8 @@ class Pieces:
         known = set(NetworkOptions.__dataclass_fields__)
         if "." in name:
             self.faults.append(node.fault("a network's name has no dot; 'name.ema' stands for its average"))
+        else:
+            check_name(name, node, self.faults)
         if not isinstance(node.value, dict):
             self.faults.append(node.fault(f"expected options such as 'which_model', got {node.show()}"))
             return None
@@ -114,6 +118,7 @@ class Pieces:
         return None if found else Recipe(cls, arguments, node)
 
     def step(self, name: str, node: Node) -> Step:
+        check_name(name, node, self.faults)
         options = make(StepOptions, _shallow(node), self.faults)
         fields = node.fields
         trains = _names(fields.get("training"))
@@ -150,8 +155,9 @@ class Pieces:
     def calls(self, kind: type[P], node: Node | None, key: str, trains: Iterable[str]) -> tuple[Call[P], ...]:
         """Make the parts of one kind; one with faults is left out, so that the others are still checked."""
         calls = []
-        for _, child in children(node, key):
+        for name, child in children(node, key):
             found: list[Fault] = []
+            check_name(name, child, found)
             cls = kind.registry.choose(child, "type", found) if isinstance(child.value, dict) else None
             if not isinstance(child.value, dict):
                 found.append(child.fault(f"expected options such as 'type', got {child.show()}"))

@@ -95,6 +95,12 @@ class Network:
     gate: Gate = Gate()
     pretrained: Pretrained | None = None
 
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Its own options, as the file says them."""
+        options: Mapping[str, Any] = self.recipe.node.plain()
+        return options
+
 
 @dataclass(frozen=True)
 class Dataset:

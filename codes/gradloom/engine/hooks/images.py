@@ -44,7 +44,7 @@ def show(run: Run, key: str, images: Tensor, options: Logger) -> None:
         run.log.say(f"{key!r} of shape {tuple(images.shape)} is no image: expected (batch, channels, height, width)")
         return
     grid = make_grid(pixels, nrow=max(1, round(len(pixels) ** 0.5)))
-    file = run.folder.images / key / f"{run.trainer.iteration:06d}.png"
+    file = run.folder.images(key) / f"{run.trainer.iteration:06d}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     save_image(grid, file)
     run.log.image(key, run.trainer.iteration, grid)
