@@ -71,7 +71,7 @@ def take(
         "iteration": trainer.iteration,
         "position": [trainer.position.epoch, trainer.position.offset, trainer.position.detour],
         "lr_factor": trainer.rates.factor,
-        "skipped": dict(trainer.soundness.rows),
+        "skipped": trainer.soundness.rows,
         "optimizers": {name: _optimizer_state(optimizer) for name, optimizer in trainer.optimizers.items()},
         "scalers": {name: scaler.state_dict() for name, scaler in trainer.precision.scalers.items()},
         "parts": {call.path: call.part.state_dict() for call in trainer.calls if call.part.state_dict()},
@@ -80,7 +80,7 @@ def take(
     }
     document = trainer.plan.document
     about = {
-        "sound": trainer.soundness.sound and all(_finite(one.tensors) for one in weights.values()),
+        "sound": not any(trainer.soundness.rows.values()) and all(_finite(one.tensors) for one in weights.values()),
         "metrics": dict(metrics or {}),
         "plan": trainer.plan.digest,
         "options": json.loads(json.dumps(document.told_tree(), default=str)),
@@ -110,9 +110,8 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> lis
     trainer.iteration = state["iteration"]
     trainer.position = Position(*state["position"])
     trainer.rates.factor = state["lr_factor"]
-    trainer.soundness.rows = dict(state["skipped"])
     _set_random_state(trainer, state["random"])
-    trainer.soundness.remember()
+    trainer.soundness.go_on(state["skipped"])
     return said
 
 

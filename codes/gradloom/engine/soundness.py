@@ -5,7 +5,7 @@ nothing waits. Gradients are averaged over all processes before, and the loss wi
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +30,7 @@ class Soundness:
 
     def __init__(self, modules: Iterable[nn.Module], device: torch.device) -> None:
         self.on_device = device.type == "cuda"
-        self.rows: dict[str, int] = {}  # updates skipped in a row, by step
+        self._rows: dict[str, int] = {}
         self._unread: list[tuple[int, str, bool | Tensor]] = []
         self._buffers = [
             (owner, name)
@@ -66,14 +66,22 @@ class Soundness:
             flags = [bool(flag) for _, _, flag in unread]
         found = []
         for (iteration, step, _), skipped in zip(unread, flags, strict=True):
-            self.rows[step] = self.rows.get(step, 0) + 1 if skipped else 0
-            found.append(Verdict(iteration, step, skipped, self.rows[step]))
+            self._rows[step] = self._rows.get(step, 0) + 1 if skipped else 0
+            found.append(Verdict(iteration, step, skipped, self._rows[step]))
         return found
 
     @property
-    def sound(self) -> bool:
-        """Whether every step's last update was made."""
-        return not any(self.rows.values()) and not any(flag for _, _, flag in self._unread)
+    def rows(self) -> dict[str, int]:
+        """How many updates of each step, up to its last, were skipped in a row; on a GPU the host waits for it."""
+        rows = dict(self._rows)
+        for _, step, flag in self._unread:
+            rows[step] = rows.get(step, 0) + 1 if bool(flag) else 0
+        return rows
+
+    def go_on(self, rows: Mapping[str, int]) -> None:
+        """Count on from so many updates skipped in a row, with buffers as they are now."""
+        self._rows, self._unread = dict(rows), []
+        self.remember()
 
     @torch.no_grad()
     def remember(self) -> None:
