@@ -81,6 +81,10 @@ class ImageFolder(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.files)
 
+    def name_of(self, index: int) -> str:
+        """The file of a sample, for messages."""
+        return str(self.files[index])
+
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         hq = self._cut(read_image(self.files[index]), self.files[index])
         hq = flip_randomly(hq) if self.flip else hq
