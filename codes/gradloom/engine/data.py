@@ -1,155 +1,177 @@
-"""Batches in an order that follows from the seed alone, each sample drawn under its own random numbers.
+"""Datasets as a run uses them: opened, cut into batches, fetched by workers."""
 
-So a run may stop after any batch and go on at the next, whatever the number of workers: the order of an epoch follows
-from (seed, epoch), and what is random about a sample from (seed, epoch, index).
-"""
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import active_children
+from typing import Any, cast, overload
 
-import random
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from hashlib import blake2b
-from typing import Any, cast
-
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
+from gradloom.engine.order import Order, Place, Position, seed_of
+from gradloom.engine.rejects import Bad, Rejects, describe, name_of
+from gradloom.engine.samples import Portion, Seeded
+from gradloom.engine.workers import start_worker, watched
 from gradloom.errors import RunError
 from gradloom.plan import plan as planned
 from gradloom.plan.plan import Plan
 
-Place = tuple[int, int]
-"""A sample's epoch, and its index in the dataset."""
+
+@dataclass(frozen=True)
+class Fetched:
+    """A batch of this process, with what is to be known of it."""
+
+    batch: Mapping[str, Any]  # empty where bad samples left it so, which `Rejects.note` refuses
+    after: Position  # where the run stands once this batch is used
+    names: Sequence[str]  # of its samples, such as "epoch 3, sample 17 (/data/cat.png)"; made when looked at
+    bad: tuple[Bad, ...]  # what could not be used for it
 
 
-class Seeded(Dataset[Any]):
-    """A dataset whose random choices follow from the seed, the epoch and the index."""
+class Names(Sequence[str]):
+    """What messages call the samples of a batch, asked of the dataset only when somebody looks."""
 
-    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
-        self.dataset, self.seed = dataset, seed
-
-    def __getitem__(self, place: Place) -> Any:
-        return self.__getitems__([place])[0]
-
-    def __getitems__(self, places: list[Place]) -> list[Any]:
-        """The samples of a batch; the loader asks for them together, since to put random numbers aside takes time."""
-        with _random_numbers_put_aside():
-            return [self._draw(epoch, index) for epoch, index in places]
-
-    def _draw(self, epoch: int, index: int) -> Any:
-        number = mix(self.seed, epoch, index)
-        random.seed(number)
-        np.random.seed(number % 2**32)
-        torch.default_generator.manual_seed(number)
-        return self.dataset[index]
-
-
-@contextmanager
-def _random_numbers_put_aside() -> Iterator[None]:
-    """Leave the random numbers of Python, NumPy and torch as they were."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
-
-
-def mix(*numbers: int) -> int:
-    """Turn several numbers into one of 63 bits that looks random."""
-    digest = blake2b(",".join(map(str, numbers)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
-
-
-class Order(Sampler[list[Place]]):
-    """Batches of shuffled epochs, one after the other, without the incomplete last batch of each."""
-
-    def __init__(self, length: int, batch_size: int, seed: int, first: int, last: int) -> None:
-        self.length, self.batch_size, self.seed, self.first, self.last = length, batch_size, seed, first, last
-
-    def __iter__(self) -> Iterator[list[Place]]:
-        per_epoch = self.length // self.batch_size
-        order, shuffled = torch.empty(0), -1
-        for batch in range(self.first, self.last):
-            epoch, place = divmod(batch, per_epoch)
-            if epoch != shuffled:
-                generator = torch.Generator().manual_seed(mix(self.seed, epoch))
-                order, shuffled = torch.randperm(self.length, generator=generator), epoch
-            chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
-            yield [(epoch, index) for index in chosen.tolist()]
+    def __init__(self, dataset: Dataset[Any], places: Sequence[Place], stand_ins: Mapping[int, int]) -> None:
+        self._dataset, self._places, self._stand_ins = dataset, places, stand_ins
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[str]: ...
+    def __getitem__(self, number: int | slice) -> str | Sequence[str]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(len(self))[number]]
+        number = range(len(self))[number]
+        epoch, index = self._places[number]
+        if number not in self._stand_ins:
+            return f"epoch {epoch}, {name_of(self._dataset, index)}"
+        return f"epoch {epoch}, {name_of(self._dataset, self._stand_ins[number])} instead of sample {index}"
 
 
-def build_dataset(dataset: planned.Dataset) -> Dataset[Any]:
-    """Make a dataset; what is wrong with its files is said with its place in the options."""
+class Feed:
+    """The batches of a run in their order; workers live as long as somebody iterates."""
+
+    def __init__(self, planned_as: planned.Dataset, order: Order, loader: DataLoader[Portion]) -> None:
+        self._planned, self._order, self._loader = planned_as, order, loader
+
+    def __iter__(self) -> Iterator[Fetched]:
+        dataset = cast(Seeded, self._loader.dataset).dataset
+        portions = iter(self._loader)
+        with watched(self._planned, active_children()):
+            for (places, after), portion in zip(self._order.steps(), portions, strict=True):
+                yield Fetched(portion.batch, after, Names(dataset, places, portion.stand_ins), portion.bad)
+
+
+def open_dataset(dataset: planned.Dataset) -> Dataset[Any]:
+    """Make a dataset; what is wrong with its files is said with its place in the options.
+
+    Raises:
+        RunError: when it cannot be made, or holds nothing.
+    """
+    fault = dataset.recipe.node.fault
     try:
         made = cast(Dataset[Any], dataset.recipe.build())
         length = len(made)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
-        raise RunError(dataset.recipe.node.fault(f"{dataset.mode} cannot be built: {error}")) from error
     except RunError as error:
-        raise RunError(dataset.recipe.node.fault(str(error))) from error
+        raise RunError(fault(str(error))) from error
+    except ValueError as error:
+        raise RunError(fault(f"{dataset.mode} cannot be built: {error}")) from error
+    except Exception as error:
+        words = describe(error, dataset.recipe.make.__module__)
+        raise RunError(fault(f"{dataset.mode} cannot be built: {words}")) from error
     if length == 0:
-        raise RunError(dataset.recipe.node.fault(f"{dataset.mode} holds no sample"))
+        raise RunError(fault(f"{dataset.mode} holds no sample"))
     return made
 
 
-def iterations_in_epoch(plan: Plan) -> int:
-    """How many whole batches the training data has."""
-    training = _training(plan)
-    length = len(build_dataset(training))  # type: ignore[arg-type]
-    return _whole_batches(training, length)
+def whole_batches(dataset: planned.Dataset, length: int) -> int:
+    """How many batches an epoch of so many samples has.
 
-
-def _training(plan: Plan) -> planned.Dataset:
-    if "train" not in plan.datasets:
-        raise RunError(f"{plan.document.file}: there is no dataset to train on; add datasets.train")
-    return plan.datasets["train"]
-
-
-def _whole_batches(dataset: planned.Dataset, length: int) -> int:
+    Raises:
+        RunError: when there is not even one.
+    """
     if length < dataset.batch_size:
         message = f"a batch of {dataset.batch_size} needs as many samples, but there are {length}; lower batch_size"
         raise RunError(dataset.recipe.node.fault(message))
     return length // dataset.batch_size
 
 
-def training_batches(plan: Plan, first: int, device: torch.device) -> tuple[DataLoader[Any], int]:
-    """A loader of the batches from iteration `first` to the run's last, and the iterations in an epoch."""
-    training = _training(plan)
-    dataset = build_dataset(training)
+def iterations_in_epoch(plan: Plan) -> int:
+    """How many whole batches the training data has."""
+    training = training_data(plan)
+    return whole_batches(training, len(open_dataset(training)))  # type: ignore[arg-type]
+
+
+def training_data(plan: Plan) -> planned.Dataset:
+    """What the options say of the data to train on.
+
+    Raises:
+        RunError: when they say nothing.
+    """
+    if "train" not in plan.datasets:
+        raise RunError(f"{plan.document.file}: there is no dataset to train on; add datasets.train")
+    return plan.datasets["train"]
+
+
+def training_batches(
+    plan: Plan,
+    position: Position,
+    iterations: int,
+    device: torch.device,
+    process: int = 0,
+    processes: int = 1,
+    dataset: Dataset[Any] | None = None,
+) -> tuple[Iterable[Fetched], int]:
+    """So many batches from a position on, this process's share of each, and the iterations in an epoch.
+
+    The position counts the samples of all processes. `dataset` is the training data if it is open already.
+
+    Raises:
+        RunError: when the data cannot be opened, or not be cut into batches or shares.
+    """
+    training = training_data(plan)
+    dataset = open_dataset(training) if dataset is None else dataset
     length = len(dataset)  # type: ignore[arg-type]
-    per_epoch = _whole_batches(training, length)
+    per_epoch = whole_batches(training, length)
+    _check_shares(training, processes)
     seed = plan.sections.train.manual_seed
-    order = Order(length, training.batch_size, seed, first, max(first, plan.sections.train.niter))
-    loader: DataLoader[Any] = DataLoader(
-        Seeded(dataset, seed),
-        batch_sampler=order,
+    order = Order(length, training.batch_size, seed, position, max(0, iterations), process, processes)
+    loader: DataLoader[Portion] = DataLoader(
+        Seeded(dataset, seed_of(seed, position.detour), training.max_bad),
+        sampler=order,
+        batch_size=None,  # the sampler hands out whole batches
         num_workers=training.workers,
         pin_memory=training.pin_memory and device.type == "cuda",
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=start_worker,
         generator=_aside(),
     )
-    return loader, per_epoch
+    return Feed(training, order, loader), per_epoch
+
+
+def _check_shares(dataset: planned.Dataset, processes: int) -> None:
+    if dataset.batch_size % processes:
+        up = dataset.batch_size + -dataset.batch_size % processes
+        message = f"a batch of {dataset.batch_size} does not divide by {processes} processes; write {up}, or start "
+        raise RunError(dataset.recipe.node.fault(f"{message}another number of them"))
 
 
 def measuring_batches(
-    dataset: Dataset[Any], batch_size: int, samples: int | None, seed: int
+    dataset: Dataset[Any], batch_size: int, samples: int | None, seed: int, rejects: Rejects
 ) -> Iterator[Mapping[str, Any]]:
-    """Batches of a dataset in its own order, going round it until there are `samples`."""
+    """Batches of a dataset in its own order, going round it until there are `samples`.
+
+    Raises:
+        RunError: when more samples are bad than `rejects` allows.
+    """
     length = len(dataset)  # type: ignore[arg-type]
+    seeded = Seeded(dataset, seed, rejects.most)
     places = [divmod(number, length) for number in range(samples or length)]
-    batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
-    yield from DataLoader(Seeded(dataset, seed), batch_sampler=batches, generator=_aside())
-
-
-def _ignore_interrupts(worker: int) -> None:
-    """Leave Ctrl-C, which a terminal sends to workers too, to the process that saves."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for start in range(0, len(places), batch_size):
+        portion = seeded[places[start : start + batch_size]]
+        rejects.note(portion.bad, portion.batch)
+        yield portion.batch
 
 
 def _aside() -> torch.Generator:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from gradloom.engine.checkpoint import latest
-from gradloom.engine.data import training_batches
+from gradloom.engine.data import Fetched, open_dataset, training_batches, training_data, whole_batches
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.hooks.checkpoints import Checkpoints
 from gradloom.engine.hooks.console import Console
@@ -22,6 +22,9 @@ from gradloom.engine.hooks.metrics import Metrics
 from gradloom.engine.hooks.tensorboard import TensorBoard
 from gradloom.engine.interrupts import Interrupted, Interrupts
 from gradloom.engine.log import Lines, Log, Sink
+from gradloom.engine.order import position_after
+from gradloom.engine.rejects import Rejects
+from gradloom.engine.workers import deaths_told
 from gradloom.errors import RunError
 
 if TYPE_CHECKING:
@@ -40,7 +43,14 @@ def fit(trainer: Trainer, resume: str | Path | bool) -> None:
     checkpoint = _checkpoint(resume or plan.sections.path.resume_state or False, folder)
     if checkpoint:
         trainer.resume(checkpoint)
-    batches, trainer.iterations_per_epoch = training_batches(plan, trainer.iteration, trainer.world.device)
+    training = training_data(plan)
+    dataset = open_dataset(training)
+    per_epoch = whole_batches(training, len(dataset))  # type: ignore[arg-type]
+    trainer.position = position_after(trainer.iteration, per_epoch, training.batch_size)
+    left = plan.sections.train.niter - trainer.iteration
+    batches, trainer.iterations_per_epoch = training_batches(
+        plan, trainer.position, left, trainer.world.device, dataset=dataset
+    )
     evaluation = Evaluation(trainer)
     archived = folder.prepare(resuming=checkpoint is not None)
     log = Log(_sinks(trainer, folder))
@@ -56,7 +66,8 @@ def fit(trainer: Trainer, resume: str | Path | bool) -> None:
             log.say(_short(origin))
         torch.autograd.set_detect_anomaly(plan.sections.anomaly_detection)
         hooks = _hooks(trainer, evaluation)
-        _iterate(run, hooks, batches)
+        with deaths_told(training):
+            _iterate(run, hooks, batches, Rejects(training, log.say))
         _tell(run)
     finally:
         torch.autograd.set_detect_anomaly(False)
@@ -92,18 +103,20 @@ def _hooks(trainer: Trainer, evaluation: Hook) -> Sequence[Hook]:
     ]
 
 
-def _iterate(run: Run, hooks: Sequence[Hook], batches: torch.utils.data.DataLoader[object]) -> None:
+def _iterate(run: Run, hooks: Sequence[Hook], batches: Iterable[Fetched], rejects: Rejects) -> None:
     """Run iteration after iteration, each followed by the hooks."""
     trainer = run.trainer
     with Interrupts().noted() as interrupts:
         for hook in hooks:
             hook.start(run)
         began = time.perf_counter()
-        for batch in batches:
-            fetched = time.perf_counter()
+        for fetched in batches:
+            arrived = time.perf_counter()
+            rejects.note(fetched.bad, fetched.batch)
             keep = frozenset().union(*(hook.keeps(trainer.iteration) for hook in hooks))
-            metrics = trainer.train_step(batch, keep)
-            run.waited += fetched - began
+            metrics = trainer.train_step(fetched.batch, keep)
+            trainer.position = fetched.after
+            run.waited += arrived - began
             run.seconds += time.perf_counter() - began
             for hook in hooks:
                 hook.after_iteration(run, metrics)

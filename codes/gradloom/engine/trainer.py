@@ -14,6 +14,7 @@ from gradloom.engine.batches import Micro, split
 from gradloom.engine.checkpoint import restore, save
 from gradloom.engine.fit import fit
 from gradloom.engine.folder import RunFolder
+from gradloom.engine.order import Position
 from gradloom.engine.rates import Rates
 from gradloom.engine.world import World
 from gradloom.errors import RunError
@@ -42,6 +43,7 @@ class Trainer:
         self.calls = build.calls(self.plan, self.networks, self.emas, self.world)
         self.rates = Rates(self.plan, self.optimizers)
         self.iteration = plan.sections.start_step + 1
+        self.position = Position()
         self.iterations_per_epoch = 0  # known once the training data is
         self.states: list[Micro] = []  # what was kept of the last iteration, for those who look at it
         self._scheduled = [call.part for call in self.calls if call.part.scheduled]

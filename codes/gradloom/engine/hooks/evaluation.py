@@ -13,9 +13,10 @@ from torch.utils.data import Dataset
 from gradloom.engine import build
 from gradloom.engine.batches import split
 from gradloom.engine.calls import Bound
-from gradloom.engine.data import build_dataset, measuring_batches
+from gradloom.engine.data import measuring_batches, open_dataset
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.hooks.images import show
+from gradloom.engine.rejects import Rejects
 from gradloom.plan.plan import Call, Measure
 
 if TYPE_CHECKING:
@@ -30,16 +31,24 @@ class Evaluation(Hook):
         self.every, self.at_start = plan.sections.train.val_freq, plan.sections.eval.at_start
         self.first: dict[str, float] = {}
         self._dataset: Dataset[Any] | None = None
+        self._rejects: Rejects | None = None
+        self._run: Run | None = None  # once it has started
         calls = [call for measure in plan.measures for call in (*measure.calls, *measure.injectors)]
         for call in dict.fromkeys(calls):
             if call not in trainer.calls:
                 build.set_up(call, trainer.world.device)
         if plan.measures:
-            self._dataset = build_dataset(plan.datasets["val"])
+            self._dataset = open_dataset(plan.datasets["val"])
+            self._rejects = Rejects(plan.datasets["val"], self._say)
 
     def start(self, run: Run) -> None:
+        self._run = run
         if self.at_start and run.trainer.iteration == 0:
             self._report(run)
+
+    def _say(self, text: str) -> None:
+        if self._run is not None:
+            self._run.log.say(text)
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
         if run.last or (self.every and run.trainer.iteration % self.every == 0):
@@ -98,12 +107,11 @@ class Evaluation(Hook):
                     evaluator(micro.state)
 
     def _batches(self, trainer: Trainer, measure: Measure) -> Iterator[Mapping[str, Any]]:
-        if self._dataset is None:
+        if self._dataset is None or self._rejects is None:
             return iter(())
         plan = trainer.plan
-        return measuring_batches(
-            self._dataset, plan.datasets["val"].batch_size, measure.samples, plan.sections.eval.seed
-        )
+        size = plan.datasets["val"].batch_size
+        return measuring_batches(self._dataset, size, measure.samples, plan.sections.eval.seed, self._rejects)
 
 
 def _title(call: Call[Any], metric: str) -> str:

@@ -1,0 +1,85 @@
+"""Which samples come when: it follows from the seed alone, so that a run can go on at any of them.
+
+The order of an epoch follows from (seed, epoch), and what is random about a sample from (seed, epoch, index).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+Place = tuple[int, int]
+"""A sample's epoch, and its index in the dataset."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands in its data: the epoch, how many of its samples are used, and which order they come in."""
+
+    epoch: int = 0
+    offset: int = 0  # samples of the epoch used so far, over all processes
+    detour: int = 0  # 0 at first; a run that returns to a checkpoint takes the next, and so sees another order
+
+
+def position_after(iterations: int, per_epoch: int, batch_size: int) -> Position:
+    """Where a run stands after so many iterations, if each epoch had so many and each batch one size."""
+    epoch, batch = divmod(iterations, per_epoch)
+    return Position(epoch, batch * batch_size)
+
+
+def mix(*numbers: int) -> int:
+    """Turn several numbers into one of 63 bits that looks random."""
+    digest = blake2b(",".join(map(str, numbers)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def seed_of(seed: int, detour: int) -> int:
+    """The seed of a detour's order and draws: at first the run's own."""
+    return mix(seed, detour) if detour else seed
+
+
+class Order(Sampler[list[Place]]):
+    """One process's shares of the batches of shuffled epochs, without the incomplete last batch of each.
+
+    The batches are cut alike whatever the number of processes; the first process takes the first samples of each.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        start: Position,
+        iterations: int,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.length, self.batch_size, self.seed = length, batch_size, seed_of(seed, start.detour)
+        self.start, self.iterations = start, iterations
+        self.share = batch_size // processes
+        self.first = process * self.share
+
+    def __len__(self) -> int:
+        return self.iterations
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        return (places for places, _ in self.steps())
+
+    def steps(self) -> Iterator[tuple[list[Place], Position]]:
+        """The share of each batch, and where the run stands once that batch is used."""
+        at, order, shuffled = self.start, torch.empty(0), -1
+        for _ in range(self.iterations):
+            if self.length - at.offset < self.batch_size:
+                at = replace(at, epoch=at.epoch + 1, offset=0)
+            if at.epoch != shuffled:
+                order, shuffled = self._shuffle(at.epoch), at.epoch
+            first = at.offset + self.first
+            places = [(at.epoch, index) for index in order[first : first + self.share].tolist()]
+            at = replace(at, offset=at.offset + self.batch_size)
+            yield places, at
+
+    def _shuffle(self, epoch: int) -> Tensor:
+        return torch.randperm(self.length, generator=torch.Generator().manual_seed(mix(self.seed, epoch)))
