@@ -78,7 +78,7 @@ def garbled(file: Path) -> None:
 @pytest.mark.parametrize("spoil", [broken_text, cut_short, garbled, Path.touch])
 def test_a_file_that_is_no_image_is_named(tmp_path, spoil):
     spoil(tmp_path / "a.png")
-    with pytest.raises(RunError, match=r"/a.png cannot be read as an image \(.+\); mend or remove it"):
+    with pytest.raises(RunError, match=r"/a.png cannot be read as an image \(.+\)$"):
         read_image(tmp_path / "a.png")
 
 

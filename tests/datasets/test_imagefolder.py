@@ -164,3 +164,11 @@ def test_the_ancestors_options_bind(folder):
     node, faults = parse(f"{{paths: [{folder}, {folder}], weights: [1, 2], skip_lq: true}}", "x.yml")
     assert len(ImageFolder(**bind(ImageFolder, node, faults))) == 9
     assert not faults
+
+
+def test_a_sample_is_named_by_its_file(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("b.png", "a/c.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    folder = ImageFolder(tmp_path)
+    assert [folder.name_of(index) for index in range(2)] == [str(tmp_path / "a" / "c.png"), str(tmp_path / "b.png")]

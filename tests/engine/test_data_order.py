@@ -1,5 +1,9 @@
 """The order of samples, and what is random about them, follow from the seed alone."""
 
+import random
+from hashlib import blake2b
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import gradloom
-from gradloom.engine.data import Order, Seeded, mix, training_batches
+from gradloom.engine.data import open_dataset, training_batches
+from gradloom.engine.order import Order, Position, mix, position_after, seed_of
+from gradloom.engine.samples import Seeded
+from gradloom.errors import RunError
 from making import plan_of
 
 
@@ -23,7 +30,7 @@ class Drawn(Dataset[dict[str, Tensor]]):
         return self.count
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"hq": torch.tensor([index, torch.rand(()).item(), np.random.rand()])}
+        return {"hq": torch.tensor([index, torch.rand(()).item(), np.random.rand(), random.random()])}
 
 
 gradloom.datasets.register("test_drawn")(Drawn)
@@ -31,59 +38,219 @@ gradloom.datasets.register("test_drawn")(Drawn)
 PLAN = """
     name: order
     datasets: {train: {mode: test_drawn, count: 10, batch_size: 3}}
-    networks: {net: {which_model: test_mlp, inputs: 3, outputs: 1}}
+    networks: {net: {which_model: test_mlp, inputs: 4, outputs: 1}}
     steps:
       step:
         training: net
         optimizer_params: {lr: 1e-3}
         injectors: {out: {type: generator, generator: net, in: hq, out: out}}
         losses: {small: {type: direct, key: out}}
-    train: {niter: 9}
+    train: {niter: 9, manual_seed: 4}
 """
+CPU = torch.device("cpu")
 
 
-def _batches(first: int, *overrides: str) -> list[Tensor]:
-    batches, per_epoch = training_batches(plan_of(PLAN, *overrides), first, torch.device("cpu"))
-    assert per_epoch == 3
-    return [batch["hq"] for batch in batches]
+def fetched(position: Position, iterations: int, *overrides: str, process: int = 0, processes: int = 1) -> list[Tensor]:
+    batches, _ = training_batches(plan_of(PLAN, *overrides), position, iterations, CPU, process, processes)
+    return [one.batch["hq"] for one in batches]
 
 
-def test_an_epoch_shows_each_sample_once_and_no_two_are_alike() -> None:
-    epochs = [torch.cat(_batches(0)[start : start + 3])[:, 0].tolist() for start in (0, 3, 6)]
-    assert all(len(set(epoch)) == 9 for epoch in epochs)
-    assert epochs[0] != epochs[1] != epochs[2]
+def indices(position: Position, iterations: int, *overrides: str) -> list[list[int]]:
+    return [batch[:, 0].int().tolist() for batch in fetched(position, iterations, *overrides)]
+
+
+def by_hand(epoch: int, count: int = 10, seed: int = 4) -> list[int]:
+    """The order of an epoch: a permutation under a seed from a hash of the run's seed and the epoch."""
+    number = int.from_bytes(blake2b(f"{seed},{epoch}".encode(), digest_size=8).digest(), "big") >> 1
+    return torch.randperm(count, generator=torch.Generator().manual_seed(number)).tolist()
+
+
+def draw_by_hand(*numbers: int) -> list[float]:
+    number = int.from_bytes(blake2b(",".join(map(str, numbers)).encode(), digest_size=8).digest(), "big") >> 1
+    torch.manual_seed(number)
+    np.random.seed(number % 2**32)
+    random.seed(number)
+    return [torch.rand(()).item(), np.random.rand(), random.random()]
+
+
+def test_order_and_draws_are_those_of_the_formulas() -> None:
+    batches = fetched(Position(), 7)
+    expected = [(epoch, index) for epoch in range(3) for index in by_hand(epoch)[:9]]
+    found = torch.cat(batches)
+    assert found[:, 0].int().tolist() == [index for _, index in expected[:21]]
+    for row, (epoch, index) in zip(found, expected, strict=False):
+        torch.testing.assert_close(row[1:], torch.tensor(draw_by_hand(4, epoch, index)))
+
+
+def test_the_order_is_what_it_has_always_been() -> None:
+    """Written down before positions were counted in samples; a change would give resumed runs other data."""
+    expected = [[0, 2, 4], [1, 5, 8], [7, 9, 3], [4, 0, 9], [2, 6, 3], [5, 1, 8]]
+    assert indices(Position(), 6) == expected
+    assert mix(4, 0, 7) == 7959748459905883631
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
-@pytest.mark.parametrize("first", [0, 2, 3, 8])
-def test_going_on_gives_the_batches_that_would_have_come(workers: int, first: int) -> None:
-    straight = _batches(0)
-    later = _batches(first, f"datasets.train.n_workers={workers}")
-    assert len(later) == 9 - first
-    assert all(torch.equal(one, other) for one, other in zip(later, straight[first:], strict=True))
+@pytest.mark.parametrize("done", [0, 1, 2, 3, 4, 6, 8, 9])
+def test_going_on_gives_the_batches_that_would_have_come(workers: int, done: int) -> None:
+    straight, _ = training_batches(plan_of(PLAN), Position(), 9, CPU)
+    straight = list(straight)
+    position = straight[done - 1].after if done else Position()
+    later = fetched(position, 9 - done, f"datasets.train.n_workers={workers}")
+    assert len(later) == 9 - done
+    assert all(torch.equal(one, other.batch["hq"]) for one, other in zip(later, straight[done:], strict=True))
+
+
+def test_the_position_after_each_batch() -> None:
+    batches, per_epoch = training_batches(plan_of(PLAN), Position(), 5, CPU)
+    assert per_epoch == 3
+    assert [one.after for one in batches] == [
+        Position(0, 3), Position(0, 6), Position(0, 9), Position(1, 3), Position(1, 6)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("iterations", "position"), [(0, Position()), (2, Position(0, 6)), (3, Position(1, 0))])
+def test_the_position_of_a_run_that_only_knows_its_iterations(iterations: int, position: Position) -> None:
+    assert position_after(iterations, 3, 3) == position
+
+
+@pytest.mark.parametrize("offset", range(11))
+def test_another_batch_size_goes_on_at_the_same_sample(offset: int) -> None:
+    found = [index for batch in indices(Position(0, offset), 12, "datasets.train.batch_size=2") for index in batch]
+    rest = by_hand(0)[offset:]
+    assert found == (rest[: len(rest) // 2 * 2] + by_hand(1) + by_hand(2) + by_hand(3))[:24]
+
+
+def test_a_dataset_that_became_too_short_starts_its_next_epoch() -> None:
+    assert indices(Position(3, 6), 2, "datasets.train.count=8") == [by_hand(4, 8)[:3], by_hand(4, 8)[3:6]]
+    assert indices(Position(3, 60), 1, "datasets.train.count=8") == [by_hand(4, 8)[:3]]
+
+
+def test_a_dataset_that_has_grown_goes_on_in_its_own_order() -> None:
+    assert indices(Position(3, 9), 2, "datasets.train.count=14") == [by_hand(3, 14)[9:12], by_hand(4, 14)[:3]]
+
+
+def test_iterations_do_not_end_with_an_epoch() -> None:
+    assert len(indices(Position(7, 9), 40)) == 40
+    assert indices(Position(), 0) == indices(Position(), -3) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_shares_of_processes_make_up_the_batch(workers: int) -> None:
+    changes = ["datasets.train.batch_size=4", f"datasets.train.n_workers={workers}"]
+    whole = fetched(Position(0, 2), 6, "datasets.train.batch_size=4")
+    shares = [fetched(Position(0, 2), 6, *changes, process=process, processes=2) for process in (0, 1)]
+    assert all(len(one) == 2 for share in shares for one in share)
+    for first, second, batch in zip(*shares, whole, strict=True):
+        assert torch.equal(torch.cat([first, second]), batch)
+
+
+def test_positions_are_those_of_all_processes_together() -> None:
+    plan = plan_of(PLAN, "datasets.train.batch_size=4")
+    for process in (0, 1):
+        batches, per_epoch = training_batches(plan, Position(0, 4), 2, CPU, process, 2)
+        assert per_epoch == 2
+        assert [one.after for one in batches] == [Position(0, 8), Position(1, 4)]
+
+
+def test_a_batch_has_to_divide_among_the_processes() -> None:
+    plan = plan_of(PLAN, "datasets.train.batch_size=6")
+    message = r"options.yml:3:\d+: datasets.train: a batch of 6 does not divide by 4 processes; write 8, or start"
+    with pytest.raises(RunError, match=message):
+        training_batches(plan, Position(), 2, CPU, 0, 4)
+
+
+def test_a_detour_has_another_order_and_other_draws() -> None:
+    straight, detour, again = (torch.cat(fetched(Position(0, 0, number), 3)) for number in (0, 1, 2))
+    orders = [batches[:, 0].int().tolist() for batches in (straight, detour, again)]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert orders[1] == by_hand(0, seed=seed_of(4, 1))[:9]
+    drawn = [
+        dict(zip(batches[:, 0].int().tolist(), batches[:, 1].tolist(), strict=True))
+        for batches in (straight, detour, again)
+    ]
+    common = drawn[0].keys() & drawn[1].keys() & drawn[2].keys()
+    assert all(len({draws[index] for draws in drawn}) == 3 for index in common)
+
+
+def test_a_detour_is_kept_by_positions() -> None:
+    batches, _ = training_batches(plan_of(PLAN), Position(0, 6, 2), 3, CPU)
+    assert [one.after for one in batches] == [Position(0, 9, 2), Position(1, 3, 2), Position(1, 6, 2)]
+
+
+def test_an_open_dataset_is_used_as_it_is() -> None:
+    batches, per_epoch = training_batches(plan_of(PLAN), Position(), 1, CPU, dataset=Drawn(31))
+    assert per_epoch == 10
+    assert [one.batch["hq"][:, 0].int().tolist() for one in batches] == [by_hand(0, 31)[:3]]
 
 
 def test_another_seed_gives_another_order() -> None:
-    assert not torch.equal(torch.cat(_batches(0)), torch.cat(_batches(0, "train.manual_seed=1")))
+    assert not torch.equal(torch.cat(fetched(Position(), 3)), torch.cat(fetched(Position(), 3, "train.manual_seed=1")))
 
 
 def test_samples_leave_the_runs_random_numbers_alone() -> None:
     torch.manual_seed(5)
     np.random.seed(5)
-    expected = torch.rand(()).item(), np.random.rand()
+    random.seed(5)
+    expected = torch.rand(()).item(), np.random.rand(), random.random()
     torch.manual_seed(5)
     np.random.seed(5)
-    _batches(0)
-    assert (torch.rand(()).item(), np.random.rand()) == expected
+    random.seed(5)
+    fetched(Position(), 9)
+    assert (torch.rand(()).item(), np.random.rand(), random.random()) == expected
 
 
 def test_a_sample_is_drawn_anew_in_each_epoch() -> None:
     seeded = Seeded(Drawn(), seed=0)
-    first, again, later = seeded[0, 4]["hq"], seeded[0, 4]["hq"], seeded[1, 4]["hq"]
+    first, again, later = (seeded[[place]].batch["hq"][0] for place in ((0, 4), (0, 4), (1, 4)))
     assert torch.equal(first, again)
     assert first[1] != later[1]
     assert len({mix(0, epoch, index) for epoch in range(50) for index in range(50)}) == 2500
 
 
 def test_the_order_is_not_read_ahead() -> None:
-    assert list(Order(5, 2, seed=0, first=1, last=1)) == []
+    assert list(Order(5, 2, seed=0, start=Position(), iterations=0)) == []
+
+
+def test_names_of_samples_without_names_are_their_places() -> None:
+    batches, _ = training_batches(plan_of(PLAN), Position(2, 3), 1, CPU)
+    (one,) = batches
+    assert list(one.names) == [f"epoch 2, sample {index}" for index in by_hand(2)[3:6]]
+    assert one.names[1:] == list(one.names)[1:]
+    with pytest.raises(IndexError):
+        one.names[3]
+
+
+class Mistaken(Drawn):
+    """Cannot be made."""
+
+    def __init__(self) -> None:
+        super().__init__({}["no such key"])
+
+
+class Missing(Drawn):
+    """Finds its file gone."""
+
+    def __init__(self) -> None:
+        super().__init__(len(Path("/nowhere/at/all").read_text()))
+
+
+gradloom.datasets.register("test_mistaken")(Mistaken)
+gradloom.datasets.register("test_missing")(Missing)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["datasets.train.batch_size=11"], "a batch of 11 needs as many samples, but there are 10; lower batch_size"),
+        (["datasets.train.count=0"], "test_drawn holds no sample"),
+        (["datasets.train={mode: test_mistaken}"], r"test_mistaken cannot be built: KeyError: 'no such key' \(in test_data_order.py, line \d+\)$"),
+        (["datasets.train={mode: test_missing}"], r"test_missing cannot be built: FileNotFoundError: .*/nowhere/at/all'$"),
+    ],
+)  # fmt: skip
+def test_data_that_cannot_be_used_at_all_is_said_before_training(changes: list[str], message: str) -> None:
+    with pytest.raises(RunError, match=f"datasets.train: {message}"):
+        training_batches(plan_of(PLAN, *changes), Position(), 1, CPU)
+
+
+def test_opening_makes_the_dataset_that_the_options_describe() -> None:
+    assert len(open_dataset(plan_of(PLAN).datasets["train"])) == 10

@@ -290,7 +290,9 @@ def test_the_best_and_the_patience_survive_a_resume(options: Path) -> None:
     common = ["early_stopping={metric: patient, patience: 3}", "checkpoints={keep_last: 1, best: {metric: patient}}"]
     first = run(options, *common, "eval.evaluators.patient.series=[3.0, 2.0, 2.5]", "train.niter=15")
     assert first.returncode == 0
-    second = run(options, *common, "eval.evaluators.patient.series=[2.2, 2.1]", "train.niter=100", arguments=("--resume",))
+    second = run(
+        options, *common, "eval.evaluators.patient.series=[2.2, 2.1]", "train.niter=100", arguments=("--resume",)
+    )
     assert second.returncode == 0, second.stderr
     assert "better than 2, found after 10 iterations, in 3 reports" in second.stdout
     assert checkpoints(options) == [10, 25]
@@ -333,7 +335,10 @@ def test_changed_networks_and_steps_are_refused_unless_that_is_said(options: Pat
     change = ["train.niter=25", "steps.step.losses.pix.weight=2", "steps.step.optimizer_params.lr=0.5"]
     refused = run(options, *change, arguments=("--resume",))
     assert refused.returncode == 2
-    assert "steps.step.losses.pix.weight: absent in the checkpoint 20, 2 here; change it back, or resume with" in refused.stderr
+    assert (
+        "steps.step.losses.pix.weight: absent in the checkpoint 20, 2 here; change it back, or resume with"
+        in refused.stderr
+    )
     assert "steps.step.optimizer_params.lr: 0.01 in the checkpoint 20, 0.5 here" in refused.stderr
     assert last_line(refused.stderr) == "2 faults; nothing was run"
     allowed = run(options, *change, arguments=("--resume", "--allow-changes"))

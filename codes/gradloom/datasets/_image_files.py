@@ -46,7 +46,7 @@ def read_image(file: Path) -> Tensor:
     except FileNotFoundError as error:
         raise RunError(f"{file} is gone since the folder was listed; restore it, or start again") from error
     except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RunError(f"{file} cannot be read as an image ({error}); mend or remove it") from error
+        raise RunError(f"{file} cannot be read as an image ({error})") from error
 
 
 def shrink(image: Tensor, scale: int) -> Tensor:

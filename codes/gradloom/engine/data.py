@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import active_children
 from typing import Any, cast, overload
 
 import torch
@@ -10,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from gradloom.engine.order import Order, Place, Position, seed_of
 from gradloom.engine.rejects import Bad, Rejects, describe, name_of
 from gradloom.engine.samples import Portion, Seeded
-from gradloom.engine.workers import start_worker
+from gradloom.engine.workers import start_worker, watched
 from gradloom.errors import RunError
 from gradloom.plan import plan as planned
 from gradloom.plan.plan import Plan
@@ -52,12 +53,15 @@ class Names(Sequence[str]):
 class Feed:
     """The batches of a run in their order; workers live as long as somebody iterates."""
 
-    def __init__(self, order: Order, loader: DataLoader[Portion], dataset: Dataset[Any]) -> None:
-        self._order, self._loader, self._dataset = order, loader, dataset
+    def __init__(self, planned_as: planned.Dataset, order: Order, loader: DataLoader[Portion]) -> None:
+        self._planned, self._order, self._loader = planned_as, order, loader
 
     def __iter__(self) -> Iterator[Fetched]:
-        for (places, after), portion in zip(self._order.steps(), self._loader, strict=True):
-            yield Fetched(portion.batch, after, Names(self._dataset, places, portion.stand_ins), portion.bad)
+        dataset = cast(Seeded, self._loader.dataset).dataset
+        portions = iter(self._loader)
+        with watched(self._planned, active_children()):
+            for (places, after), portion in zip(self._order.steps(), portions, strict=True):
+                yield Fetched(portion.batch, after, Names(dataset, places, portion.stand_ins), portion.bad)
 
 
 def open_dataset(dataset: planned.Dataset) -> Dataset[Any]:
@@ -143,7 +147,7 @@ def training_batches(
         worker_init_fn=start_worker,
         generator=_aside(),
     )
-    return Feed(order, loader, dataset), per_epoch
+    return Feed(training, order, loader), per_epoch
 
 
 def _check_shares(dataset: planned.Dataset, processes: int) -> None:

@@ -26,7 +26,9 @@ def form_of(sample: Mapping[Any, Any]) -> Form:
 
 
 def _kind(value: Any) -> Any:
-    if isinstance(value, Tensor | np.ndarray | np.generic):
+    if isinstance(value, Tensor):  # first and alone, since every sample comes by
+        return Shape(value.shape, value.dtype)
+    if isinstance(value, np.ndarray | np.generic):
         return Shape(value.shape, value.dtype)
     if isinstance(value, Mapping):
         return form_of(value)

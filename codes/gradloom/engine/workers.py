@@ -1,10 +1,14 @@
 """The processes that make batches: how they start, and what to say when one dies."""
 
+import os
 import re
 import signal
-from collections.abc import Iterator
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
+from multiprocessing.process import BaseProcess
 
 from gradloom.errors import RunError
 from gradloom.plan import plan as planned
@@ -17,13 +21,18 @@ _DEATH = re.compile(
 
 
 def start_worker(number: int) -> None:
-    """Leave the signals that a terminal or a scheduler sends to a whole run to the process that saves."""
+    """Leave what a terminal sends to a whole run to the process that saves, and end soon after that process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stay_once)
+    if sys.platform != "win32":
+        os.setpgid(0, 0)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
 
 
-def _stay_once(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_DFL)
+def _follow(parent: int) -> None:
+    """End when the parent has; torch's workers look too, but may then wait for ever for somebody to read the rest."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 @contextmanager
@@ -35,8 +44,40 @@ def deaths_told(dataset: planned.Dataset) -> Iterator[None]:
         how = death(error)
         if not how:
             raise
-        message = f"a data worker died ({how}); often memory has run out: lower n_workers or batch_size, "
-        raise RunError(dataset.recipe.node.fault(message + "or see with n_workers: 0 what happens")) from error
+        raise died(dataset, how) from error
+
+
+def died(dataset: planned.Dataset, how: str) -> RunError:
+    """What to say of a worker that died, and what may help."""
+    message = f"a data worker died ({how}); often memory has run out: lower n_workers or batch_size, "
+    return RunError(dataset.recipe.node.fault(message + "or see with n_workers: 0 what happens"))
+
+
+@contextmanager
+def watched(dataset: planned.Dataset, workers: Sequence[BaseProcess]) -> Iterator[None]:
+    """Turn the errors of a loader whose worker dies, lost connections among them, into one that says how it died."""
+    try:
+        yield
+    except (OSError, EOFError, RuntimeError) as error:
+        told = death(error)
+        if isinstance(error, RuntimeError) and not told:
+            raise
+        how = _end_of(workers) or told
+        if not how:
+            raise
+        raise died(dataset, how) from error
+
+
+def _end_of(workers: Sequence[BaseProcess]) -> str:
+    """How one of the processes ended; it may be about to."""
+    deadline = time.monotonic() + 5
+    while all(worker.is_alive() for worker in workers):
+        if time.monotonic() > deadline:
+            return ""
+        time.sleep(0.05)
+    ended = next(worker for worker in workers if not worker.is_alive())
+    code = ended.exitcode or 0
+    return f"pid {ended.pid}, " + (f"killed by signal {-code}" if code < 0 else f"exit code {code}")
 
 
 def death(error: BaseException | None) -> str:

@@ -38,12 +38,14 @@ class Evaluation(Hook):
         self.measured = -1  # the iterations done at the last evaluation
         self._dataset: Dataset[Any] | None = None
         self._rejects: Rejects | None = None
+        self._run: Run | None = None  # once it has started
         calls = [call for measure in plan.measures for call in (*measure.calls, *measure.injectors)]
         for call in dict.fromkeys(calls):
             if call not in trainer.calls:
                 build.set_up(call, trainer.world.device)
         if plan.measures:
             self._dataset = open_dataset(plan.datasets["val"])
+            self._rejects = Rejects(plan.datasets["val"], self._say)
 
     def state(self) -> dict[str, Any]:
         return {"first": dict(self.first), "measured": self.measured}
@@ -53,14 +55,17 @@ class Evaluation(Hook):
 
     def start(self, run: Run) -> None:
         """Measure before the first iteration if asked to, or what an interruption kept from being measured."""
-        if self._dataset is not None:
-            self._rejects = Rejects(run.trainer.plan.datasets["val"], run.log.say)
+        self._run = run
         if self._due(run) and self.measured != run.trainer.iteration:
             self._try(run)
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
         if self._due(run):
             self._try(run)
+
+    def _say(self, text: str) -> None:
+        if self._run is not None:
+            self._run.log.say(text)
 
     def _due(self, run: Run) -> bool:
         done = run.trainer.iteration
