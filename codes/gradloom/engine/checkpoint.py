@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,29 @@ class Snapshot:
     state: Mapping[str, Any]
     about: Mapping[str, Any]
 
+    def each(self, change: Callable[[Tensor, str], Tensor]) -> Snapshot:
+        """The snapshot with every tensor changed, each under a name of its own."""
+        weights = {
+            name: replace(one, tensors={key: change(value, f"{name}/{key}") for key, value in one.tensors.items()})
+            for name, one in self.weights.items()
+        }
+        return replace(self, weights=weights, state=_each(self.state, "", change))
+
+    def finite(self) -> bool:
+        """Whether all weights are finite numbers."""
+        tensors = [value for weights in self.weights.values() for value in weights.tensors.values()]
+        return all(bool(value.isfinite().all()) for value in tensors if value.is_floating_point())
+
+
+def _each(value: Any, name: str, change: Callable[[Tensor, str], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value, name)
+    if isinstance(value, Mapping):
+        return {key: _each(one, f"{name}/{key}", change) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_each(one, f"{name}/{place}", change) for place, one in enumerate(value))
+    return value
+
 
 def write(snapshot: Snapshot, folder: Path) -> Path:
     """Write a checkpoint into a folder of checkpoints; return its own folder.
@@ -52,12 +75,13 @@ def write(snapshot: Snapshot, folder: Path) -> Path:
     """
     final = folder / str(snapshot.iteration)
     scratch, replaced = folder / f".{final.name}.partial", folder / f".{final.name}.replaced"
+    state = _each(snapshot.state, "", lambda value, name: value.detach().cpu())
     try:
         disk.remove(scratch)
         scratch.mkdir(parents=True)
         for name, weights in snapshot.weights.items():
             disk.write(scratch / f"{name}.safetensors", _writer(weights))
-        disk.write(scratch / STATE, lambda file: torch.save(dict(snapshot.state), file))
+        disk.write(scratch / STATE, lambda file: torch.save(state, file))
         text = _manifest(scratch, snapshot)
         disk.write(scratch / MANIFEST, lambda file: file.write_text(text))
         disk.flush(scratch)
@@ -88,7 +112,8 @@ def _undo(scratch: Path, replaced: Path, final: Path) -> None:
 
 def _manifest(folder: Path, snapshot: Snapshot) -> str:
     files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in sorted(folder.iterdir())}
-    told = {"format": _FORMAT, "iteration": snapshot.iteration, **snapshot.about, "files": files}
+    sound = bool(snapshot.about["sound"]) and snapshot.finite()
+    told = {"format": _FORMAT, "iteration": snapshot.iteration, **snapshot.about, "sound": sound, "files": files}
     return json.dumps({**told, "sha256": seal(told)}, indent=1)
 
 

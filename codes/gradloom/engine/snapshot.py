@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradloom.engine.checkpoint import Checkpoint, Snapshot
 from gradloom.engine.order import Position, mix
@@ -27,46 +27,30 @@ class HostMemory:
     def __init__(self) -> None:
         self._copies: dict[str, Tensor] = {}
 
-    def copy(self, value: Any, name: str) -> Any:
-        """Copy the tensors in a value, however deep they lie."""
-        if isinstance(value, Tensor):
-            kept = self._copies.get(name)
-            if kept is None or kept.shape != value.shape or kept.dtype != value.dtype:
-                kept = self._copies[name] = torch.empty_like(value, device="cpu", memory_format=torch.contiguous_format)
-            return kept.copy_(value.detach())
-        return _within(value, name, self.copy)
+    def hold(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot that does not change any more."""
+        return snapshot.each(self._copy)
 
-
-def in_host_memory(value: Any, name: str = "") -> Any:
-    """The tensors in a value in host memory, without a copy of those that are there."""
-    return value.detach().cpu() if isinstance(value, Tensor) else _within(value, name, in_host_memory)
-
-
-def _within(value: Any, name: str, take: Callable[[Any, str], Any]) -> Any:
-    if isinstance(value, Mapping):
-        return {key: take(one, f"{name}/{key}") for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(take(one, f"{name}/{place}") for place, one in enumerate(value))
-    return value
+    def _copy(self, value: Tensor, name: str) -> Tensor:
+        kept = self._copies.get(name)
+        if kept is None or kept.shape != value.shape or kept.dtype != value.dtype:
+            kept = self._copies[name] = torch.empty(value.shape, dtype=value.dtype)
+        return kept.copy_(value.detach())
 
 
 def take(
-    trainer: Trainer,
-    run: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, float] | None = None,
-    hold: Callable[[Any, str], Any] = in_host_memory,
+    trainer: Trainer, run: Mapping[str, Any] | None = None, metrics: Mapping[str, float] | None = None
 ) -> Snapshot:
     """What a checkpoint of a trainer, and of the run it is in, holds; every process has to take part.
 
-    The tensors are the trainer's own, unless `hold` copies them.
+    What a forward pass changes is copied; the rest are the trainer's own tensors, which change with its next update.
     """
     weights = {}
     for name, network in trainer.networks.items():
         planned = trainer.plan.networks[name]
         kinds = {name: network} | ({f"{name}_ema": trainer.emas[name]} if name in trainer.emas else {})
         for file, module in kinds.items():
-            tensors = hold(module.state_dict(), f"weights/{file}")
-            weights[file] = Weights(tensors, planned.which_model, planned.options)
+            weights[file] = Weights(_steady(module), planned.which_model, planned.options)
     state = {
         "iteration": trainer.iteration,
         "position": [trainer.position.epoch, trainer.position.offset, trainer.position.detour],
@@ -74,23 +58,28 @@ def take(
         "skipped": trainer.soundness.rows,
         "optimizers": {name: _optimizer_state(optimizer) for name, optimizer in trainer.optimizers.items()},
         "scalers": {name: scaler.state_dict() for name, scaler in trainer.precision.scalers.items()},
-        "parts": {call.path: call.part.state_dict() for call in trainer.calls if call.part.state_dict()},
+        "parts": {call.path: _steady(call.part) for call in trainer.calls if call.part.state_dict()},
         "random": trainer.world.gather(_random_state()),
         "run": dict(run or {}),
     }
     document = trainer.plan.document
     about = {
-        "sound": not any(trainer.soundness.rows.values()) and all(_finite(one.tensors) for one in weights.values()),
+        "sound": not any(trainer.soundness.rows.values()),
         "metrics": dict(metrics or {}),
         "plan": trainer.plan.digest,
         "options": json.loads(json.dumps(document.told_tree(), default=str)),
         "versions": {"gradloom": __version__, "torch": torch.__version__},
     }
-    return Snapshot(trainer.iteration, weights, hold(state, "state"), about)
+    return Snapshot(trainer.iteration, weights, state, about)
 
 
-def _finite(tensors: Mapping[str, Tensor]) -> bool:
-    return all(bool(value.isfinite().all()) for value in tensors.values() if value.is_floating_point())
+def _steady(module: nn.Module) -> dict[str, Any]:
+    """A module's state, with copies of its buffers."""
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    return {
+        key: value.detach().clone() if isinstance(value, Tensor) and key not in parameters else value
+        for key, value in module.state_dict().items()
+    }
 
 
 def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -47,6 +48,7 @@ class Trainer:
         self.rates = Rates(self.plan, self.optimizers)
         self.iteration = plan.sections.start_step + 1
         self.position = Position()
+        self.read: Event | None = None  # set once a thread that copies the weights is done with them
         self.iterations_per_epoch = 0  # known once the training data is
         self.states: list[Micro] = []  # what was kept of the last iteration, for those who look at it
         self._scheduled = [call.part for call in self.calls if call.part.scheduled]
@@ -136,6 +138,9 @@ class Trainer:
         """Let the step's optimizer act on the gradients, and averages follow, unless a number is not finite."""
         step = routine.step
         optimizer = self.optimizers[step.updater or step.name]
+        if self.read is not None:
+            self.read.wait()
+            self.read = None
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         self.world.average([*gradients, total])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -16,13 +17,14 @@ from gradloom.engine import disk
 from gradloom.engine.checkpoint import Snapshot, write
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.shelf import Shelf
-from gradloom.engine.snapshot import HostMemory, in_host_memory, take
+from gradloom.engine.snapshot import HostMemory, take
 
 
 class Checkpoints(Hook):
     """Writes a checkpoint every so many iterations, when the metric to watch is better than before, and at the end.
 
-    With `async`, a thread writes from a copy in host memory; what goes wrong there is raised at the next iteration.
+    With `async`, a thread copies everything to host memory while the next iteration runs forward and backward, whose
+    update waits for that, and then writes; what goes wrong there is raised at the next iteration.
     """
 
     def __init__(self, options: Options, every: int | None, at_start: bool) -> None:
@@ -32,7 +34,7 @@ class Checkpoints(Hook):
         self._saved = -1
         self._host = HostMemory()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._writing: Future[None] | None = None
+        self._writing: Future[object] | None = None
 
     def state(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -44,7 +46,7 @@ class Checkpoints(Hook):
         """Save what an evaluation before the first iteration found, and where there is nothing yet to return to."""
         better, put_off = self._better(run), run.news and run.trainer.iteration
         if better or put_off or (self.at_start and next(run.shelf.complete(), None) is None):
-            self._save(run)
+            self.save(run)
         self._saved = run.trainer.iteration
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
@@ -52,11 +54,11 @@ class Checkpoints(Hook):
             self.wait()
         better = self._better(run)
         if better or (self.every and run.trainer.iteration % self.every == 0):
-            self._save(run)
+            self.save(run)
 
     def finish(self, run: Run) -> None:
         if self._saved != run.trainer.iteration:
-            self._save(run)
+            self.save(run)
         self.wait()
 
     def wait(self) -> None:
@@ -83,19 +85,27 @@ class Checkpoints(Hook):
         )
         return True
 
-    def _save(self, run: Run) -> None:
+    def save(self, run: Run) -> None:
+        """Write a checkpoint, or have it written."""
         self.wait()
         run.log.keep()
-        hold = self._host.copy if self.options.async_ else in_host_memory
-        snapshot = take(run.trainer, run.state(), run.news, hold)
+        snapshot = take(run.trainer, run.state(), run.news)
         self._saved = run.trainer.iteration
         if not run.trainer.world.writes:
             return
         run.outcome["weights"] = str(run.folder.checkpoints / str(snapshot.iteration))
         if self.options.async_:
-            self._writing = self._thread.submit(self._write, snapshot, run.shelf, run.folder.path)
+            run.trainer.read = read = Event()
+            self._writing = self._thread.submit(self._copy_and_write, snapshot, read, run.shelf, run.folder.path)
         else:
             self._write(snapshot, run.shelf, run.folder.path)
+
+    def _copy_and_write(self, snapshot: Snapshot, read: Event, shelf: Shelf, folder: Path) -> None:
+        try:
+            held = self._host.hold(snapshot)
+        finally:
+            read.set()
+        self._write(held, shelf, folder)
 
     def _write(self, snapshot: Snapshot, shelf: Shelf, folder: Path) -> None:
         write(snapshot, shelf.folder)
