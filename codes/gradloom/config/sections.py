@@ -165,7 +165,17 @@ class Sections:
 
 _TREES = ("networks", "steps", "datasets")  # compiled into the plan, with the parts under `eval`
 _PARTS = ("injectors", "evaluators")
-_OPTIONAL = ("eval", "logger", "checkpoints", "nan", "early_stopping", "path", "gpu_ids", "plugins", "datasets")  # as good as absent where they are empty
+_OPTIONAL = (
+    "eval",
+    "logger",
+    "checkpoints",
+    "nan",
+    "early_stopping",
+    "path",
+    "gpu_ids",
+    "plugins",
+    "datasets",
+)  # as good as absent where they are empty
 
 
 def sections(document: Document, faults: list[Fault]) -> Sections | None:
