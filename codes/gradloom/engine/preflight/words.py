@@ -40,6 +40,12 @@ _RULES: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
         re.compile(r"running_mean should contain (\d+) elements not (\d+)"),
         lambda found: f"the input has {found[1]} channels, the norm {found[2]}",
     ),
+    (re.compile(r"Tensor\.item\(\) cannot be called on meta"), lambda _: "it looks at the values of tensors"),
+    (
+        re.compile(r"Cannot copy out of meta tensor|can't convert meta device type tensor to numpy"),
+        lambda _: "it takes tensors from their device, as .cpu() and .numpy() do",
+    ),
+    (re.compile(r"^unsupported scalarType$"), lambda _: "it uses autocast, which needs tensors with values"),
     (
         re.compile(r"(one of the variables .* modified by an inplace operation)"),
         lambda found: f"{found[1]}; look for one, such as 'x += y' or 'inplace=True', and write it anew",
