@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ class Rehearsal:
         for routine in program.routines:
             self._run(routine, kept)
             self._forget_gradients([routine.trains])
+        self._teach(self._trainable)
 
     def weigh(self, iteration: int, batch: Mapping[str, Any], optimizers: Mapping[str, Optimizer]) -> int:
         """The most bytes that an iteration has alive beside weights, averages and the optimizers' state.
@@ -57,7 +58,7 @@ class Rehearsal:
                 self._run(routine, micros, ledger)
                 if routine.trains:
                     self._update(routine, optimizers)
-        self._forget_gradients(routine.trains for routine in program.routines)
+        self._teach(self._trainable)
         return ledger.most
 
     def _begin(self, iteration: int, per_epoch: int) -> Program:
@@ -71,9 +72,7 @@ class Rehearsal:
         return split(batch, there, self.plan.sections.train.mega_batch_factor, META)
 
     def _run(self, routine: Routine, micros: list[Micro], ledger: Ledger | None = None) -> None:
-        for name, parameters in self._trainable.items():
-            for parameter in parameters:
-                parameter.requires_grad_(name in routine.trains)
+        self._teach(routine.trains)
         if not routine.trains:
             with torch.no_grad():
                 for micro in micros:
@@ -89,6 +88,11 @@ class Rehearsal:
                     micro.state[key] = detached(micro.state[key])
         if whole:
             self._check_learned(routine)
+
+    def _teach(self, names: Container[str]) -> None:
+        for name, parameters in self._trainable.items():
+            for parameter in parameters:
+                parameter.requires_grad_(name in names)
 
     def _inject(self, routine: Routine, micro: Micro) -> None:
         for action in routine.injectors:
