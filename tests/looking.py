@@ -3,13 +3,13 @@
 from typing import Any
 
 import torch
-from making import plan_of
 from torch.utils.data import Dataset
 
 import gradloom
 from gradloom.engine.preflight.look import look_ahead
 from gradloom.engine.preflight.report import Report
 from gradloom.errors import Fault
+from making import plan_of
 
 SAMPLES: dict[str, Any] = {
     "gan": {"hq": torch.linspace(-1, 1, 2), "z": torch.zeros(4)},

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from looking import lines, looked
-from making import GAN
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
 import gradloom
+from looking import lines, looked
+from making import GAN
 
 DATA = "    datasets: {train: {mode: test_samples, kind: %s, batch_size: 4}}\n"
 
@@ -114,7 +114,9 @@ class Modulated(nn.Module):
         weight = self.weight[None] * self.style(x.mean((2, 3)))[:, None, :, None, None]
         weight = weight * weight.square().sum((2, 3, 4), keepdim=True).add(1e-8).rsqrt()
         flat = F.conv2d(x.reshape(1, -1, *x.shape[2:]), weight.flatten(0, 1), padding=1, groups=len(x))
-        blurred = F.conv2d(F.pad(flat, (2, 1, 2, 1)), self.blur[None, None].repeat(3 * len(x), 1, 1, 1), groups=3 * len(x))
+        blurred = F.conv2d(
+            F.pad(flat, (2, 1, 2, 1)), self.blur[None, None].repeat(3 * len(x), 1, 1, 1), groups=3 * len(x)
+        )
         return blurred.view(x.shape) + torch.randn(len(x), 1, *x.shape[2:], device=x.device)
 
 
@@ -240,7 +242,9 @@ def test_a_constructor_that_refuses_its_options_is_a_fault_at_the_network() -> N
             super().__init__()
             raise ValueError(f"width {width} is odd")
 
-    report = looked(IMAGES.replace("which_model: %s}\n      disc", "which_model: test_refusing, width: 3}\n      disc") % "none")
+    report = looked(
+        IMAGES.replace("which_model: %s}\n      disc", "which_model: test_refusing, width: 3}\n      disc") % "none"
+    )
     assert lines(report.faults) == ["networks.generator: test_refusing cannot be built: width 3 is odd"]
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from looking import lines, looked, only
-from making import GAN, plan_of
 from torch import Tensor, nn
 
 import gradloom
 from gradloom.engine.preflight.look import look_ahead
+from looking import lines, looked, only
+from making import GAN, plan_of
 
 DATA = "datasets: {train: {mode: test_samples, kind: gan, batch_size: 8}}"
 SOUND = GAN + "    " + DATA + "\n"
@@ -164,9 +164,7 @@ class Writing(gradloom.Injector, type="test_in_place"):
 
 def test_a_loss_that_is_no_single_number() -> None:
     report = looked(swapped(PIX, "pix: {type: test_vector, x: drawn}"))
-    assert only(report.faults) == (
-        "steps.generator_step.losses.pix: a loss is a single number, got the shape (8,)"
-    )
+    assert only(report.faults) == ("steps.generator_step.losses.pix: a loss is a single number, got the shape (8,)")
 
 
 def test_a_loss_that_is_no_tensor() -> None:
@@ -199,8 +197,16 @@ class Cut(nn.Module):
 
 
 def test_a_gradient_that_does_not_reach_what_is_trained() -> None:
-    text = swapped(G, "generator: {which_model: test_cut}", swapped(DRAWN, DRAWN + """
-          learnt: {type: generator, generator: discriminator, in: drawn, out: learnt}"""))
+    text = swapped(
+        G,
+        "generator: {which_model: test_cut}",
+        swapped(
+            DRAWN,
+            DRAWN
+            + """
+          learnt: {type: generator, generator: discriminator, in: drawn, out: learnt}""",
+        ),
+    )
     text = text.replace("training: generator", "training: [generator, discriminator]")
     text = swapped(PIX, PIX + "\n          more: {type: pix, criterion: l2, real: learnt, fake: learnt}", text)
     report = looked(text)
@@ -314,3 +320,46 @@ def test_nothing_is_made_and_nothing_changes() -> None:
     assert report.networks[0].bytes > 4e12
     assert [fault.path for fault in report.faults] == [""]  # no disk holds its checkpoint
     assert "a checkpoint takes 12.1 TB" in report.faults[0].message
+
+
+class Extension(gradloom.Injector, type="test_extension"):
+    """Complains as an extension for GPUs does."""
+
+    x: gradloom.Read
+    out: gradloom.Write
+    text: str
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise RuntimeError(self.text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "input must be a CUDA tensor",
+        "Expected all tensors to be on the same device",
+        "view size is not compatible with input tensor's size and stride",
+    ],
+)
+def test_what_may_be_due_to_the_device_is_a_notice(text: str) -> None:
+    more = f'{DRAWN}\n          odd: {{type: test_extension, x: drawn, out: odd, text: "{text}"}}'
+    report = looked(swapped(DRAWN, more).replace("fake: drawn", "fake: odd"))
+    assert lines(report.faults) == []
+    assert only(report.notices).endswith(f"its shapes cannot be known before running: {text}")
+
+
+def test_what_may_be_due_to_autocast_is_a_notice_where_there_is_any() -> None:
+    more = f"{DRAWN}\n          odd: {{type: test_extension, x: drawn, out: odd, text: only fp16 and bf16}}"
+    text = swapped(DRAWN, more).replace("fake: drawn", "fake: odd")
+    assert only(looked(text).faults).endswith("odd: only fp16 and bf16; it got x (8, 2)")
+    report = looked(text, "precision=bf16")
+    assert lines(report.faults) == []
+    assert "only fp16 and bf16" in only(report.notices)
+    report = looked(swapped("kind: gan", "kind: bytes"), "precision=bf16")
+    assert "a product of uint8 by float32" in report.faults[0].message
+
+
+def test_a_run_that_goes_on_is_looked_at_from_there() -> None:
+    plan = plan_of(swapped(PIX, PIX.replace("real: hq", "real: z").replace("}", ", before: 50}")))
+    assert len(look_ahead(plan, torch.device("cpu")).faults) == 1
+    assert look_ahead(plan, torch.device("cpu"), first=51).faults == []

@@ -6,17 +6,25 @@ from pathlib import Path
 
 import torch
 
+from gradloom.engine.preflight.strict import MixedTypes
 from gradloom.engine.preflight.words import in_plain_words
 from gradloom.errors import Fault, RunError, in_order
 
-_META = re.compile(r"(?<![a-z])meta(?![a-z])", re.IGNORECASE)
+_OF_DEVICES = re.compile(
+    r"(?<![a-z])(meta|cuda|cpu|gpu|device)(?![a-z])|view size is not compatible", re.IGNORECASE
+)  # strides, which a view depends on, are not always those of the run
+_OF_DTYPES = re.compile(r"type|float|half|double|bf16|fp16", re.IGNORECASE)
 _AMP = Path(torch.amp.__file__).parent
 
 
 class Findings:
-    """Faults and notices, of each place the first only, since the others mostly follow from it."""
+    """Faults and notices, of each place the first only, since the others mostly follow from it.
 
-    def __init__(self) -> None:
+    Under autocast, which tensors without values know nothing of, an error that speaks of dtypes is a notice.
+    """
+
+    def __init__(self, autocast: bool = False) -> None:
+        self.autocast = autocast
         self._faults: dict[str, Fault] = {}
         self._notices: dict[str, Fault] = {}
 
@@ -36,11 +44,16 @@ class Findings:
         """Note what may be meant, or cannot be judged."""
         self._notices.setdefault(_place(notice), notice)
 
+    def doubts(self, error: Exception) -> bool:
+        """Whether the run may not have an error."""
+        of_dtypes = self.autocast and not isinstance(error, MixedTypes) and _OF_DTYPES.search(str(error))
+        return bool(of_dtypes) or doubtful(error)
+
     def error(self, error: Exception, say: Callable[[str], Fault], about: str = "") -> None:
         """Note an error at its place; one that the run may not have is only a notice."""
         if isinstance(error, RunError) and error.fault:
             self.fault(error.fault)
-        elif doubtful(error):
+        elif self.doubts(error):
             self.notice(say(f"its shapes cannot be known before running: {in_plain_words(error)}"))
         else:
             self.fault(say(in_plain_words(error) + about))
@@ -53,10 +66,11 @@ def _place(fault: Fault) -> str:
 def doubtful(error: BaseException) -> bool:
     """Whether an error may come from there being no values, rather than from the options.
 
-    Values are asked for (`.item()`, `.cpu()`), an operation does not know the device "meta", or autocast does not.
+    Values are asked for (`.item()`, `.cpu()`), an operation or autocast does not know the device "meta", or an
+    extension wants a GPU's memory.
     """
     return any(
-        isinstance(one, NotImplementedError | MemoryError) or bool(_META.search(str(one))) or _within_amp(one)
+        isinstance(one, NotImplementedError | MemoryError) or bool(_OF_DEVICES.search(str(one))) or _within_amp(one)
         for one in _chain(error)
     )
 

@@ -16,25 +16,27 @@ from gradloom.plan.plan import Call, Plan
 from gradloom.plan.program import training
 
 
-def look_ahead(plan: Plan, device: torch.device) -> Report:
+def look_ahead(plan: Plan, device: torch.device, first: int | None = None) -> Report:
     """Find what would go wrong in a run on a device, and say what it will take.
+
+    `first` is the iteration that it goes on from, where it is resumed.
 
     The plan, its parts and all random numbers stay as they are, and no weight is made.
     """
     with samples.random_numbers_put_aside(plan.sections.train.manual_seed):
-        return _look(plan.fresh(), device)
+        return _look(plan.fresh(), device, plan.sections.start_step + 1 if first is None else first)
 
 
-def _look(plan: Plan, device: torch.device) -> Report:
-    findings, report = Findings(), Report()
+def _look(plan: Plan, device: torch.device, first: int) -> Report:
+    findings, report = Findings(autocast=plan.sections.precision != "fp32"), Report()
     opened = samples.open_all(plan, findings)
     _check_read(plan, opened, findings)
     built = models.build(plan, findings)
     optimizers = memory.optimizers(plan, built, findings)
-    stage = Stage(built.known, plan.sections.precision != "fp32", findings)
+    stage = Stage(built.known, findings)
     stage.set_up(_calls(plan))
     rehearsal = Rehearsal(plan, built, stage, findings)
-    iterations = patterns.iterations(plan)
+    iterations = patterns.iterations(plan, first)
     report.networks = [_row(plan, built, name) for name in built.networks]
     report.samples = [line for one in opened.values() for line in samples.told(one)]
     report.datasets = {phase: one.dataset for phase, one in opened.items()}
@@ -45,7 +47,7 @@ def _look(plan: Plan, device: torch.device) -> Report:
     if "val" in opened:
         measuring.look(plan, built, stage, opened["val"])
     state = memory.state_bytes(plan, built, optimizers) if built.networks.keys() == plan.networks.keys() else 0
-    report.room = room.look(plan, built, state, findings)
+    report.room = room.look(plan, built, state, first, findings)
     report.faults, report.notices = findings.faults, findings.notices
     if batch and not report.faults:
         report.memory = memory.estimate(plan, built, rehearsal, optimizers, state, iterations, batch)

@@ -11,10 +11,10 @@ _MOST = 32
 _WINDOW = 1000
 
 
-def iterations(plan: Plan) -> list[int]:
+def iterations(plan: Plan, first: int) -> list[int]:
     """The first iteration of each combination of open gates that training meets, up to 32 of them."""
     gates = _gates(plan)
-    first, last = plan.sections.start_step + 1, plan.sections.train.niter
+    last = plan.sections.train.niter
     found: dict[tuple[bool, ...], int] = {}
     for iteration in sorted(set(_candidates(gates, first, last))):
         found.setdefault(tuple(gate.open(iteration) for gate in gates), iteration)
@@ -36,5 +36,6 @@ def _candidates(gates: Iterable[Gate], first: int, last: int) -> Iterator[int]:
         yield from range(edge, min(last, edge + min(together, _WINDOW)))
         if together > _WINDOW:
             chosen = [some for count in (1, 2, len(rhythms)) for some in combinations(rhythms, count)]
-            meetings = (-(-edge // (every := math.lcm(*some))) * every for some in chosen)
-            yield from (meeting for meeting in meetings if meeting < last)
+            for every in (math.lcm(*some) for some in chosen):
+                next_one = -(-edge // every) * every
+                yield from range(next_one, min(last, next_one + 2 * every), every)

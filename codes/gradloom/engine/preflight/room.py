@@ -11,7 +11,7 @@ from gradloom.engine.preflight.models import Models, num_bytes
 from gradloom.engine.preflight.words import amount
 from gradloom.plan.plan import Plan
 
-_SMALL = 64 * 2**10  # bytes of random numbers, manifest and metadata
+_SMALL = 20 * 2**10  # bytes of random numbers, manifest and metadata
 
 
 @dataclass(frozen=True)
@@ -31,24 +31,24 @@ class Room:
         return (self.kept + (self.kept < self.written)) * self.checkpoint + self.written * self.models
 
 
-def look(plan: Plan, models: Models, optimizer_state: int, findings: Findings) -> Room:
+def look(plan: Plan, models: Models, optimizer_state: int, first: int, findings: Findings) -> Room:
     """Count the checkpoints to come, and note where they cannot be written."""
     place = experiments_root(plan).absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
     networks = [*models.networks.values(), *(average.network for average in models.averages.values())]
     weights = sum(num_bytes(network.state_dict()) for network in networks)
-    written, kept = _count(plan)
+    written, kept = _count(plan, first)
     beside = weights if plan.sections.checkpoints.models else 0
     room = Room(weights + optimizer_state + _SMALL, beside, written, kept, shutil.disk_usage(place).free, place)
     _check(plan, room, findings)
     return room
 
 
-def _count(plan: Plan) -> tuple[int, int]:
+def _count(plan: Plan, first: int) -> tuple[int, int]:
     """How many checkpoints are written, and how many of them stay."""
     sections = plan.sections
-    first, last, every = sections.start_step + 1, sections.train.niter, sections.logger.save_checkpoint_freq
+    last, every = sections.train.niter, sections.logger.save_checkpoint_freq
     saved = {last} | ({*range(first // every * every + every, last + 1, every)} if every else set())
     rules = sections.checkpoints
     if rules.keep_last is None:
@@ -72,5 +72,5 @@ def _check(plan: Plan, room: Room, findings: Findings) -> None:
         many = f"the {room.kept} checkpoints to come take" if room.kept > 1 else "a checkpoint takes"
         less = "; write checkpoints: {keep_last: 3}, or save less often" if room.kept > 1 else ""
         message = f"{many} {amount(room.needed)}, but {amount(room.free)} are free in {room.place}{less}"
-        ends_early = plan.sections.early_stopping or plan.sections.train.max_hours
-        (findings.notice if ends_early and room.kept > 1 else findings.fault)(node.fault(message))
+        may_be_fewer = plan.sections.early_stopping or plan.sections.train.max_hours or plan.sections.path.resume_state
+        (findings.notice if may_be_fewer and room.kept > 1 else findings.fault)(node.fault(message))

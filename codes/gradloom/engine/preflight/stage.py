@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.engine.calls import Bound
-from gradloom.engine.preflight.findings import Findings, doubtful
+from gradloom.engine.preflight.findings import Findings
 from gradloom.engine.preflight.models import num_bytes
 from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.strict import SameTypes
@@ -33,13 +33,13 @@ class Stage:
     A key that cannot be made is absent from the state, and what reads it is left out: one mistake gives one message.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], lenient: bool, findings: Findings) -> None:
-        self.networks, self.lenient, self.findings = networks, lenient, findings
+    def __init__(self, networks: Mapping[str, nn.Module], findings: Findings) -> None:
+        self.networks, self.findings = networks, findings
         self._broken: set[Call[Any]] = set()
 
     def with_networks(self, networks: Mapping[str, nn.Module]) -> Stage:
         """The same stage with other networks, such as averages in the place of what they average."""
-        other = Stage(networks, self.lenient, self.findings)
+        other = Stage(networks, self.findings)
         other._broken = self._broken
         return other
 
@@ -82,13 +82,13 @@ class Stage:
         for context, attempt in ((META, act), (nullcontext(), act), (nullcontext(), otherwise)):
             try:
                 if attempt:
-                    with self._listening(call), SameTypes(self.lenient), context:
+                    with self._listening(call), SameTypes(self.findings.autocast), context:
                         return attempt()
             except Exception as error:  # a part may raise anything, and a run would stop there
                 problems.append(error)
-                if not doubtful(error):
+                if not self.findings.doubts(error):
                     break
-        certain = len(problems) < 3 and not doubtful(problems[-1])
+        certain = len(problems) < 3 and not self.findings.doubts(problems[-1])
         self._note(call, problems[-1 if certain else 0], given(call.part, state) if state is not None else "")
         return UNKNOWN
 

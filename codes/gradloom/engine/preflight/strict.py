@@ -16,15 +16,19 @@ _PRODUCTS = frozenset({
 })  # fmt: skip
 
 
+class MixedTypes(TypeError):
+    """A product of tensors that have different dtypes."""
+
+
 class SameTypes(TorchFunctionMode):
-    """Raises `TypeError` for a product of tensors of different dtypes, as torch does when there are values.
+    """Raises `MixedTypes` for a product of tensors of different dtypes, as torch does when there are values.
 
     Where autocast would bring floats to one dtype, only whole numbers are told apart from them.
     """
 
-    def __init__(self, lenient: bool) -> None:
+    def __init__(self, autocast: bool) -> None:
         super().__init__()
-        self.lenient = lenient
+        self.autocast = autocast
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -34,8 +38,8 @@ class SameTypes(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
     def _check(self, tensors: list[Tensor]) -> None:
-        lenient = self.lenient or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+        lenient = self.autocast or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
         kinds = {tensor.is_floating_point() if lenient else tensor.dtype for tensor in tensors}
         if len(kinds) > 1:
             dtypes = " by ".join(dict.fromkeys(map(dtype_of, tensors)))
-            raise TypeError(f"a product of {dtypes}; bring them to one type")
+            raise MixedTypes(f"a product of {dtypes}; bring them to one type")

@@ -72,7 +72,11 @@ def plain(text: str, error: BaseException | Warning | None = None) -> str:
         if found := pattern.search(line):
             return words(found)
     line = re.sub(r"torch\.Size\(\[([\d, ]*)\]\)", r"(\1)", line)
-    known = isinstance(error, RunError | RuntimeError | ValueError | Warning) or error is None
+    known = (
+        type(error).__module__.startswith("gradloom.")
+        or isinstance(error, RunError | RuntimeError | ValueError | Warning)
+        or error is None
+    )
     return line if known and line else f"{type(error).__name__}: {line}".rstrip(": ")
 
 
