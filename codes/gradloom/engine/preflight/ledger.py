@@ -2,7 +2,7 @@
 
 Only public means of torch: a function mode sees what each operation returns, hooks see what autograd saves for the
 backward pass and what each of its nodes makes then. A storage counts from when it is first seen until it dies.
-What an operation uses within itself, such as a convolution's workspace, is not seen.
+What an operation uses within itself is not seen; only for convolutions on the CPU is it known well enough to count.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from torch.overrides import TorchFunctionMode
 class Ledger(TorchFunctionMode):
     """Bytes that are alive now, and the most there were; what was there before does not count."""
 
-    def __init__(self, before: Iterable[Tensor] = ()) -> None:
+    def __init__(self, before: Iterable[Tensor] = (), on_cpu: bool = False) -> None:
         super().__init__()
+        self._on_cpu = on_cpu
         self.alive = self.most = 0
         self._seen: set[int] = set()
         for tensor in before:
@@ -60,12 +61,19 @@ class Ledger(TorchFunctionMode):
             node = pending.pop()
             if node is not None and node not in seen:
                 seen.add(node)
-                node.register_hook(self._passed)
+                copies = self._on_cpu and node.name().startswith("ConvolutionBackward")
+                node.register_hook(self._copied if copies else self._passed)
                 pending += [further for further, _ in node.next_functions]
 
     def _passed(self, made: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> None:
         self.note(given)
         self.note(made)
+
+    def _copied(self, made: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> None:
+        """On the CPU, a convolution makes its gradients in a layout of oneDNN's, and then copies them."""
+        self._passed(made, given)
+        copies = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(made))
+        self.most = max(self.most, self.alive + copies)
 
     def _enter(self, tensor: Tensor, size: int) -> None:
         storage = tensor.untyped_storage()

@@ -50,7 +50,7 @@ def _look(plan: Plan, device: torch.device, first: int) -> Report:
     report.room = room.look(plan, built, state, first, findings)
     report.faults, report.notices = findings.faults, findings.notices
     if batch and not report.faults:
-        report.memory = memory.estimate(plan, built, rehearsal, optimizers, state, iterations, batch)
+        report.memory = memory.estimate(plan, built, rehearsal, optimizers, state, iterations, batch, device)
         report.notices += memory.too_much(plan, report.memory, device)
     return report
 

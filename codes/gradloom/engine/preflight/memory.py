@@ -77,14 +77,14 @@ def state_bytes(plan: Plan, models: Models, built: Mapping[str, Optimizer]) -> i
 
 def estimate(
     plan: Plan, models: Models, rehearsal: Rehearsal, built: Mapping[str, Optimizer], state: int,
-    iterations: Iterable[int], batch: Mapping[str, Any],
+    iterations: Iterable[int], batch: Mapping[str, Any], device: torch.device,
 ) -> Memory:  # fmt: skip
     """Weigh the iterations in which most is called."""
     heaviest = sorted(iterations, key=lambda iteration: -_num_calls(plan, iteration))[:_HEAVIEST]
     weights = sum(map(_whole_bytes, models.networks.values()))
     averages = sum(_whole_bytes(average.network) for average in models.averages.values())
     gradients = max((_trained_bytes(models, step.trains) for step in plan.steps), default=0)
-    moving = max((rehearsal.weigh(iteration, batch, built) for iteration in heaviest), default=0)
+    moving = max((rehearsal.weigh(iteration, batch, built, device) for iteration in heaviest), default=0)
     return Memory(weights, averages, state, gradients, max(0, moving - gradients), weights + averages + state + moving)
 
 

@@ -41,7 +41,9 @@ class Rehearsal:
             self._forget_gradients([routine.trains])
         self._teach(self._trainable)
 
-    def weigh(self, iteration: int, batch: Mapping[str, Any], optimizers: Mapping[str, Optimizer]) -> int:
+    def weigh(
+        self, iteration: int, batch: Mapping[str, Any], optimizers: Mapping[str, Optimizer], device: torch.device
+    ) -> int:
         """The most bytes that an iteration has alive beside weights, averages and the optimizers' state.
 
         To be called once it is known what is wrong, since this is noted again.
@@ -50,7 +52,7 @@ class Rehearsal:
         still = [tensor for net in self.models.known.values() for tensor in (*net.parameters(), *net.buffers())]
         still += [value for one in optimizers.values() for state in one.state.values() for value in state.values()
                   if isinstance(value, Tensor)]  # fmt: skip
-        ledger = Ledger(still)
+        ledger = Ledger(still, device.type == "cpu")
         with ledger.watching():
             ledger.note(tuple(batch.values()))
             micros = self._split(program, batch)
