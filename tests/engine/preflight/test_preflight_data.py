@@ -79,6 +79,14 @@ def test_a_key_that_is_read_but_not_there_is_said_at_each_reader() -> None:
     )
 
 
+def test_what_is_left_out_of_the_plan_may_read_what_is_not_there() -> None:
+    options = text("{mode: test_samples, kind: gan}").replace(
+        "in: z, out: drawn}", "in: z, out: drawn}\n          more: {type: grey, in: depth, out: unused}"
+    )
+    report = looked(options)
+    assert "unused" in options and lines(report.faults) == lines(report.notices) == []
+
+
 def test_a_dataset_that_declares_what_it_has_not() -> None:
     assert said("{mode: test_boasting, kind: gan}") == (
         "datasets.train: test_boasting declares 'depth', but a sample holds 'hq', 'z'"
@@ -105,8 +113,8 @@ MEASURED = """
 VAL = "{mode: test_samples, kind: gan, batch_size: 4}, val: {mode: test_samples, kind: %s, batch_size: 50, length: 9}"
 
 
-def measured(evaluator: str, kind: str = "gan") -> gradloom.Plan:
-    return text(VAL % kind, MEASURED % evaluator)  # type: ignore[return-value]
+def measured(evaluator: str, kind: str = "gan") -> str:
+    return text(VAL % kind, MEASURED % evaluator)
 
 
 class Picky(gradloom.Evaluator, type="test_picky"):
@@ -124,17 +132,29 @@ class Picky(gradloom.Evaluator, type="test_picky"):
 
 
 def test_evaluators_are_shown_a_batch_of_their_own_set() -> None:
-    assert lines(looked(measured("one: {type: test_picky, x: again, for: generator.ema}")).faults) == []
+    report = looked(measured("one: {type: test_picky, x: again, for: generator.ema}"))
+    assert lines(report.faults) == lines(report.notices) == []  # it looks at values, and is shown zeros
     report = looked(measured("one: {type: test_picky, x: z}"))
     assert only(report.faults) == "eval.evaluators.one: expected (9, 2), got (9, 4); it got x (9, 4)"
     report = looked(measured("one: {type: test_picky, x: hq, samples: 5}"))
     assert only(report.faults) == "eval.evaluators.one: expected (9, 2), got (5, 2); it got x (5, 2)"
 
 
-def test_an_evaluator_that_looks_at_values_is_shown_zeros() -> None:
-    for evaluator in ("{type: test_picky, x: again}", "{type: accuracy, logits: again, labels: z}"):
-        report = looked(measured(f"one: {evaluator}").replace("labels: z", "labels: label"), "datasets.val.kind=gan")
-        assert "one" not in "".join(lines(report.notices))
+def test_an_evaluator_that_needs_more_than_zeros_is_a_notice() -> None:
+    class Choosy(gradloom.Evaluator, type="test_choosy"):
+        """Refuses zeros."""
+
+        x: gradloom.Read
+
+        def forward(self, x: torch.Tensor) -> None:
+            if x.abs().sum() == 0:
+                raise ValueError("nothing to see")
+
+    report = looked(measured("one: {type: test_choosy, x: again}"))
+    assert lines(report.faults) == []
+    assert only(report.notices) == (
+        "eval.evaluators.one: its shapes cannot be known before running: it looks at the values of tensors"
+    )
 
 
 def test_what_is_measured_has_to_be_in_the_set() -> None:
@@ -142,9 +162,6 @@ def test_what_is_measured_has_to_be_in_the_set() -> None:
     assert only(report.faults) == (
         "eval.injectors.drawn_again.in: reads 'z', but a sample of datasets.val holds 'hq', 'lq', 'label', 'path'"
     )
-
-
-IMAGES = "{mode: random_dataset, hq_shape: [2, 8, 8]}, val: {mode: random_dataset, hq_shape: [3, 8, 8]}"
 
 
 def test_the_weights_of_inception_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

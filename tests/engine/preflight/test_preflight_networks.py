@@ -206,6 +206,7 @@ def test_a_network_that_trains_is_not_refused(kind: str) -> None:
     report = looked(text)
     assert lines(report.faults) == []
     told = lines(report.notices)
+    assert report.memory and report.memory.whole == (kind not in ASK_FOR_VALUES)
     if kind in ASK_FOR_VALUES:
         assert told == [
             f"steps.generator_step.injectors.drawn: its shapes cannot be known before running: {ASK_FOR_VALUES[kind]}"

@@ -25,6 +25,7 @@ class Findings:
 
     def __init__(self, autocast: bool = False) -> None:
         self.autocast = autocast
+        self.unknown = False  # whether anything could not be looked at
         self._faults: dict[str, Fault] = {}
         self._notices: dict[str, Fault] = {}
 
@@ -54,6 +55,7 @@ class Findings:
         if isinstance(error, RunError) and error.fault:
             self.fault(error.fault)
         elif self.doubts(error):
+            self.unknown = True
             self.notice(say(f"its shapes cannot be known before running: {in_plain_words(error)}"))
         else:
             self.fault(say(in_plain_words(error) + about))

@@ -32,6 +32,9 @@ class Ledger(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if function is torch.autograd.grad:
+            for output in _tensors((args[0] if args else (kwargs or {})["outputs"],)):
+                self.follow(output)
         result = function(*args, **(kwargs or {}))
         self.note(result)
         return result

@@ -1,6 +1,7 @@
 """Everything that can be found wrong with a run before it starts, in the order in which it is looked for."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from gradloom.engine.preflight.report import Report, Row
 from gradloom.engine.preflight.samples import Opened
 from gradloom.engine.preflight.stage import Stage
 from gradloom.plan.plan import Call, Plan
-from gradloom.plan.program import training
 
 
 def look_ahead(plan: Plan, device: torch.device, first: int | None = None) -> Report:
@@ -29,28 +29,27 @@ def look_ahead(plan: Plan, device: torch.device, first: int | None = None) -> Re
 
 def _look(plan: Plan, device: torch.device, first: int) -> Report:
     findings, report = Findings(autocast=plan.sections.precision != "fp32"), Report()
-    opened = samples.open_all(plan, findings)
-    _check_read(plan, opened, findings)
+    opened, iterations = samples.open_all(plan, findings), patterns.iterations(plan, first)
+    _check_read(plan, iterations, opened, findings)
     built = models.build(plan, findings)
     optimizers = memory.optimizers(plan, built, findings)
-    stage = Stage(built.known, findings)
-    stage.set_up(_calls(plan))
-    rehearsal = Rehearsal(plan, built, stage, findings)
-    iterations = patterns.iterations(plan, first)
-    report.networks = [_row(plan, built, name) for name in built.networks]
     report.samples = [line for one in opened.values() for line in samples.told(one)]
     report.datasets = {phase: one.dataset for phase, one in opened.items()}
-    report.patterns = len(iterations)
-    batch = _training_batch(opened)
+    report.networks = [_row(plan, built, name) for name in built.networks]
+    stage = Stage(built.known, findings)
+    stage.set_up(_calls(plan))
+    rehearsal, batch = Rehearsal(plan, built, stage, findings), _training_batch(opened)
     for iteration in iterations if batch else ():
         rehearsal.look(iteration, opened["train"].per_epoch or 1, batch)
+    unknown = findings.unknown
     if "val" in opened:
         measuring.look(plan, built, stage, opened["val"])
-    state = memory.state_bytes(plan, built, optimizers) if built.networks.keys() == plan.networks.keys() else 0
+    state = memory.state_bytes(plan, built, optimizers)
     report.room = room.look(plan, built, state, first, findings)
     report.faults, report.notices = findings.faults, findings.notices
     if batch and not report.faults:
-        report.memory = memory.estimate(plan, built, rehearsal, optimizers, state, iterations, batch, device)
+        estimated = memory.estimate(plan, built, rehearsal, optimizers, state, iterations, batch, device)
+        report.memory = replace(estimated, whole=not unknown)
         report.notices += memory.too_much(plan, report.memory, device)
     return report
 
@@ -60,10 +59,13 @@ def _calls(plan: Plan) -> list[Call[Any]]:
     return [*ours, *(call for measure in plan.measures for call in (*measure.injectors, *measure.calls))]
 
 
-def _check_read(plan: Plan, opened: Mapping[str, Opened], findings: Findings) -> None:
+def _check_read(plan: Plan, iterations: list[int], opened: Mapping[str, Opened], findings: Findings) -> None:
+    """See that samples hold what is read of them by whatever takes part."""
     if "train" in opened:
-        calls = [call for step in plan.steps for call in (*filter(training, step.injectors), *step.losses)]
-        samples.check_read(opened["train"], calls, findings)
+        programs = [plan.program(iteration, frozenset(plan.sections.logger.visuals)) for iteration in iterations]
+        routines = [routine for program in programs for routine in program.routines]
+        actions = [action for routine in routines for action in (*routine.injectors, *routine.losses)]
+        samples.check_read(opened["train"], list(dict.fromkeys(action.call for action in actions)), findings)
     if "val" in opened:
         for measure in plan.measures:
             samples.check_read(opened["val"], [*measure.injectors, *measure.calls], findings)

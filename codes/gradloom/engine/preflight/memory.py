@@ -29,6 +29,7 @@ class Memory:
     gradients: int  # of the step that trains most
     activations: int  # the batch, what backward passes need and what passes through
     peak: int  # the most that is alive in an iteration, all of the above included
+    whole: bool = True  # whether all calls could be followed; otherwise it takes more
 
 
 def optimizers(plan: Plan, models: Models, findings: Findings) -> dict[str, Optimizer]:
@@ -110,4 +111,5 @@ def _whole_bytes(network: torch.nn.Module) -> int:
 
 
 def _trained_bytes(models: Models, names: Iterable[str]) -> int:
-    return sum(num_bytes([p for p in models.networks[name].parameters() if p.requires_grad]) for name in names)
+    there = [models.networks[name] for name in names if name in models.networks]
+    return sum(num_bytes([p for p in network.parameters() if p.requires_grad]) for network in there)

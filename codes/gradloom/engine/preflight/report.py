@@ -34,7 +34,6 @@ class Report:
     memory: Memory | None = None
     room: Room | None = None
     samples: list[str] = field(default_factory=list)  # lines on the datasets and their first samples
-    patterns: int = 0  # combinations of open gates that were run without values
 
     def lines(self) -> list[str]:
         """What `gradloom check` prints."""
@@ -57,7 +56,8 @@ class Report:
                 "activations": memory.activations,
             }
             terms = ", ".join(f"{name} {amount(size)}" for name, size in parts.items() if size)
-            yield f"memory: about {amount(memory.peak)} at the peak of an iteration ({terms})"
+            about = "about" if memory.whole else "more than"
+            yield f"memory: {about} {amount(memory.peak)} at the peak of an iteration ({terms})"
 
     def _room(self) -> Iterator[str]:
         if room := self.room:
