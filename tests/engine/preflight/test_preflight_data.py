@@ -153,8 +153,13 @@ def test_an_evaluator_that_needs_more_than_zeros_is_a_notice() -> None:
     report = looked(measured("one: {type: test_choosy, x: again}"))
     assert lines(report.faults) == []
     assert only(report.notices) == (
-        "eval.evaluators.one: its shapes cannot be known before running: it looks at the values of tensors"
+        "eval.evaluators.one: it may fail, as it does on zeros: nothing to see; it got x (9, 2)"
     )
+
+
+def test_pictures_of_what_is_no_picture() -> None:
+    notice = only(looked(measured("one: {type: grid, images: [again]}")).notices)
+    assert notice.startswith("eval.evaluators.one: it may fail, as it does on zeros: IndexError")
 
 
 def test_what_is_measured_has_to_be_in_the_set() -> None:

@@ -249,6 +249,17 @@ def test_a_constructor_that_refuses_its_options_is_a_fault_at_the_network() -> N
     assert lines(report.faults) == ["networks.generator: test_refusing cannot be built: width 3 is odd"]
 
 
+@pytest.mark.parametrize("latents", [4, 5])
+def test_channels_of_a_transposed_convolution(latents: int) -> None:
+    text = (IMAGES % (f"dcgan_generator, image_size: 16, nf: 4, latent_dim: {latents}", "none")).replace(
+        "drawn:", "z: {type: noise, in: hq, shape: [4], out: z}\n          drawn:"
+    )
+    found = lines(looked(text.replace("in: hq, out: fake", "in: z, out: fake")).faults)
+    assert [fault.partition(", in ")[0] for fault in found] == [
+        "steps.generator_step.injectors.drawn: the input has 4 channels, the layer takes 5"
+    ] * (latents - 4)
+
+
 def test_labels_and_words_of_a_batch_are_there_as_the_loader_makes_them() -> None:
     @gradloom.networks.register("test_labelled")
     class Labelled(nn.Module):

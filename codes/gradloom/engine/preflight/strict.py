@@ -1,4 +1,4 @@
-"""Notice mixed dtypes in matrix products, which torch lets pass where there are no values."""
+"""Notice what torch lets pass where there are no values: mixed dtypes, and channels of transposed convolutions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,12 +16,15 @@ _PRODUCTS = frozenset({
 })  # fmt: skip
 
 
+_TRANSPOSED = frozenset({F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d})
+
+
 class MixedTypes(TypeError):
     """A product of tensors that have different dtypes."""
 
 
-class SameTypes(TorchFunctionMode):
-    """Raises `MixedTypes` for a product of tensors of different dtypes, as torch does when there are values.
+class Strict(TorchFunctionMode):
+    """Raises `MixedTypes` for a product of tensors of different dtypes, `ValueError` for channels that do not fit.
 
     Where autocast would bring floats to one dtype, only whole numbers are told apart from them.
     """
@@ -34,12 +37,21 @@ class SameTypes(TorchFunctionMode):
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if function in _PRODUCTS:
-            self._check([value for value in args if isinstance(value, Tensor)])
+            self._check_types([value for value in args if isinstance(value, Tensor)])
+        elif function in _TRANSPOSED and len(args) > 1:
+            _check_channels(args[0], args[1])
         return function(*args, **(kwargs or {}))
 
-    def _check(self, tensors: list[Tensor]) -> None:
+    def _check_types(self, tensors: list[Tensor]) -> None:
         lenient = self.autocast or torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
         kinds = {tensor.is_floating_point() if lenient else tensor.dtype for tensor in tensors}
         if len(kinds) > 1:
             dtypes = " by ".join(dict.fromkeys(map(dtype_of, tensors)))
             raise MixedTypes(f"a product of {dtypes}; bring them to one type")
+
+
+def _check_channels(x: Tensor, weight: Tensor) -> None:
+    """See that (B, C, ...) or (C, ...) has the channels that a weight (C, ...) takes."""
+    channels = x.shape[1 if x.dim() == weight.dim() else 0]
+    if channels != weight.shape[0]:
+        raise ValueError(f"the input has {channels} channels, the layer takes {weight.shape[0]}")
