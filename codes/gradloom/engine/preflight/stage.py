@@ -56,7 +56,7 @@ class Stage:
             self._tried(call, partial(bound.inject, state), state)
 
     def value(self, call: Call[Any], state: Mapping[str, Any]) -> Any:
-        """What a loss or an evaluator returns, or UNKNOWN."""
+        """What a loss returns, or UNKNOWN."""
         bound = self._bound(call, state)
         return UNKNOWN if bound is None else self._tried(call, partial(bound, state), state)
 
@@ -89,7 +89,7 @@ class Stage:
                 if not self.findings.doubts(error):
                     break
         about = given(call.part, state) if state is not None else ""
-        if attempt is otherwise and problems[2:]:  # shown zeros, which it may not see in the run
+        if len(problems) == 3 and not self.findings.doubts(problems[2]):  # on zeros, which the run may not show it
             self.findings.notice(call.fault(f"it may fail, as it does on zeros: {in_plain_words(problems[2])}{about}"))
         else:
             self._note(call, problems[0 if self.findings.doubts(problems[-1]) else -1], about)
