@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer
     from gradloom.engine.trainer import Trainer as ExtensibleTrainer
     from gradloom.errors import Diverged, Fault, Mark, OptionsError, RunError
-    from gradloom.parts import TRAINED, Arguments, Evaluator, Injector, Loss, Net, Read, Scheduled, Write
+    from gradloom.parts import TRAINED, Arguments, Evaluator, Injector, Loss, Need, Net, Read, Scheduled, Write
     from gradloom.plan.compile import load
     from gradloom.plan.plan import Plan
 
 __all__ = [
-    "TRAINED", "Arguments", "Diverged", "Evaluator", "ExtensibleTrainer", "Fault", "Injector", "Loss", "Mark", "Net",
-    "OptionsError", "Plan", "Read", "RunError", "Scheduled", "Trainer", "Write", "datasets", "load",
+    "TRAINED", "Arguments", "Diverged", "Evaluator", "ExtensibleTrainer", "Fault", "Injector", "Loss", "Mark", "Need",
+    "Net", "OptionsError", "Plan", "Read", "RunError", "Scheduled", "Trainer", "Write", "datasets", "load",
     "load_network", "networks",
 ]  # fmt: skip
 
@@ -26,7 +26,7 @@ _HOMES = {
     "gradloom.engine.trainer": ("Trainer",),
     "gradloom.errors": ("Diverged", "Fault", "Mark", "OptionsError", "RunError"),
     "gradloom.parts": (
-        "TRAINED", "Arguments", "Evaluator", "Injector", "Loss", "Net", "Read", "Scheduled", "Write",
+        "TRAINED", "Arguments", "Evaluator", "Injector", "Loss", "Need", "Net", "Read", "Scheduled", "Write",
     ),
     "gradloom.plan.compile": ("load",),
     "gradloom.plan.plan": ("Plan",),

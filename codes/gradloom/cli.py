@@ -19,7 +19,7 @@ DONE, FAILED, REFUSED, DIVERGED = 0, 1, 2, 3
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 the options are wrong, 3 diverged."""
-    options = _parser().parse_args(_without_verb(sys.argv[1:] if arguments is None else arguments))
+    options = _parsed(sys.argv[1:] if arguments is None else arguments)
     document = read(options.opt, options.set)
     told = _tell(_cheap(document), ())
     if document.root is None or document.doubtful:  # what else is wrong depends on what the text was to say
@@ -27,15 +27,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _compile_and_run(document, options, told)
 
 
-def _without_verb(arguments: Sequence[str]) -> Sequence[str]:
-    return arguments[1:] if arguments[:1] == ["train"] else arguments
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options after a verb: `check` says the same as `--check`, and `train` may be left out."""
+    verb = arguments[0] if arguments and arguments[0] in ("train", "check") else None
+    options = _parser().parse_args(arguments[1:] if verb else arguments)
+    options.check |= verb == "check"
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gradloom train", description="Train the networks of an options file.")
     parser.add_argument("-opt", "--opt", type=Path, required=True, metavar="FILE", help="the options file, a YAML")
     parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="a.b=c", help="override options")
-    parser.add_argument("--check", action="store_true", help="only say whether the options are sound")
+    parser.add_argument("--check", action="store_true", help="only say what would go wrong, and what a run takes")
     parser.add_argument("--show", choices=["listing", "graph"], help="only show the plan: as a program, or as Mermaid")
     parser.add_argument("--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT",
                         help="go on from the latest checkpoint, or from this one")  # fmt: skip
@@ -79,9 +83,26 @@ def _compile_and_run(document: Document, options: argparse.Namespace, told: list
         print({"listing": listing, "graph": mermaid}[options.show](plan))
         return DONE
     if options.check:
-        print(f"{options.opt}: no faults")
-        return DONE
+        return _check(plan, options.opt, told)
     return _train(plan, options)
+
+
+def _check(plan: "Plan", file: Path, told: list[Fault]) -> int:
+    """Look ahead, and say what would go wrong or else what the run will take."""
+    from gradloom.engine.preflight.look import look_ahead
+    from gradloom.engine.world import World
+
+    try:
+        report = look_ahead(plan, World(plan.sections.gpu_ids).device)
+    except RunError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return FAILED
+    for notice in report.notices:
+        print(f"notice: {notice}", file=sys.stderr)
+    if report.faults:
+        return _refuse(len(_tell(report.faults, told)))
+    print("\n".join([*report.lines(), f"{file}: no faults"]))
+    return DONE
 
 
 def _train(plan: "Plan", options: argparse.Namespace) -> int:

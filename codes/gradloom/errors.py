@@ -49,6 +49,11 @@ class OptionsError(Exception):
 class RunError(Exception):
     """A run that cannot start or go on for a reason that its user can mend, such as missing data."""
 
+    @property
+    def fault(self) -> Fault | None:
+        """What is wrong and where in the options it stands, if it was raised with that."""
+        return next((what for what in self.args if isinstance(what, Fault)), None)
+
 
 class Diverged(RunError):
     """A run whose losses are no longer numbers."""

@@ -17,9 +17,10 @@ never sees the state, so what it declares is all that it can touch.
 """
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, dataclass_transform, get_args, get_origin, get_type_hints
 
 import torch
@@ -76,6 +77,16 @@ def keys_in(names: Any) -> Iterator[str]:
             yield from keys_in(name)
 
 
+@dataclass(frozen=True)
+class Need:
+    """A file that a part cannot do without."""
+
+    file: Path
+    missing: str  # what to say where it is not there and is not fetched
+    url: str = ""  # where it is fetched from, if it may be
+    size: int = 0  # bytes, about
+
+
 @dataclass_transform(kw_only_default=True)
 @dataclass(kw_only=True, eq=False, repr=False)
 class Part(nn.Module):
@@ -115,6 +126,10 @@ class Part(nn.Module):
 
     def setup(self) -> None:
         """Build what the part owns, such as buffers, once the whole plan is known to be sound."""
+
+    def needs(self) -> Iterable[Need]:
+        """The files that `setup` reads or fetches, so that a run can say beforehand what is missing."""
+        return ()
 
     @property
     def gate(self) -> Gate:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,15 +19,15 @@ from gradloom.errors import RunError
 _WRAPPERS = ("params_ema", "params", "state_dict")  # BasicSR's, with its average first, and Lightning's
 
 
-def start_from(network: nn.Module, pretrained: Pretrained, strict: bool) -> str:
-    """Load the weights that a network starts from; return what to say about it.
+def start_from(network: nn.Module, pretrained: Pretrained, strict: bool, device: Literal["cpu", "meta"] = "cpu") -> str:
+    """Load the weights that a network starts from, on "meta" only their shapes; return what to say about it.
 
     Raises:
         RunError: when the file cannot be read, or does not match and `strict` is set.
     """
     file = _resolve(pretrained)
     try:
-        tensors = read_weights(file)
+        tensors = read_weights(file, device)
         if pretrained.prefix:
             tensors = {
                 k.removeprefix(pretrained.prefix): v for k, v in tensors.items() if k.startswith(pretrained.prefix)
@@ -50,15 +51,22 @@ def _resolve(pretrained: Pretrained) -> Path:
     return pretrained.file if pretrained.file.exists() or not beside.exists() else beside
 
 
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """Read a network's tensors from a `.safetensors` file, or from a `.pth` of tensors and plain containers."""
+def read_weights(file: Path, device: Literal["cpu", "meta"] = "cpu") -> dict[str, Tensor]:
+    """Read a network's tensors from a `.safetensors` file, or from a `.pth` of tensors and plain containers.
+
+    On "meta" they have shapes and no values, which takes neither time nor memory.
+    """
     if not file.is_file():
         raise RunError(f"there is no file {file}")
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, "pt") as opened:
+                if device == "meta":
+                    shapes = {key: opened.get_slice(key).get_shape() for key in opened.keys()}  # noqa: SIM118
+                    return {key: torch.empty(shape, device=device) for key, shape in shapes.items()}
                 return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118, not a mapping
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        mapped = device == "meta" and is_zipfile(file)
+        content = torch.load(file, map_location=device, weights_only=True, mmap=mapped)
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read as weights: {error}") from error
     except Exception as error:  # pickle's own errors, and those of what it holds

@@ -10,8 +10,10 @@ from torch_fidelity import FeatureExtractorInceptionV3
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
 from gradloom.errors import RunError
+from gradloom.parts import Need
 
 FILE = URL_INCEPTION_V3.rsplit("/", 1)[-1]
+SIZE = 91 * 2**20  # bytes, about
 HASH = Path(FILE).stem.rsplit("-", 1)[-1]  # the published file is named after the beginning of its SHA-256
 
 
@@ -40,15 +42,23 @@ def cached_weights() -> Path:
     return Path(torch.hub.get_dir(), "checkpoints", FILE)
 
 
-def _find(weights: Path | None, download: bool) -> Path:
+def need(weights: Path | None, download: bool) -> Need:
+    """The file of the weights, and whence it comes where it may be downloaded."""
     file = weights or cached_weights()
+    missing = (
+        f"no weights of Inception at {file}; download {URL_INCEPTION_V3} to there, name where it lies "
+        "with 'weights:', let 'download: true' fetch it, or measure with a 'network:' of the run"
+    )
+    return Need(file, missing, URL_INCEPTION_V3 if download else "", SIZE)
+
+
+def _find(weights: Path | None, download: bool) -> Path:
+    wanted = need(weights, download)
+    file = wanted.file
     if file.is_file():
         return file
     if not download:
-        raise RunError(
-            f"fid: no weights of Inception at {file}; download {URL_INCEPTION_V3} to there, name where it lies "
-            "with 'weights:', let 'download: true' fetch it, or measure with a 'network:' of the run"
-        )
+        raise RunError(f"fid: {wanted.missing}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL_INCEPTION_V3, str(file), hash_prefix=HASH, progress=False)

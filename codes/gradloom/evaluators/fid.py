@@ -1,6 +1,6 @@
 """Frechet Inception distance."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gradloom.errors import RunError
 from gradloom.evaluators._frechet import Moments, frechet_distance
 from gradloom.evaluators._images import check_range, to_bytes
-from gradloom.parts import Evaluator, Net, Read
+from gradloom.parts import Evaluator, Need, Net, Read
 
 
 @runtime_checkable
@@ -47,6 +47,13 @@ class Fid(Evaluator, type="fid"):
         check_range(self.range)
         if self.network is not None and (self.weights or self.download or self.range != (0.0, 1.0)):
             raise ValueError("range, weights and download are for Inception; with a 'network' they have no effect")
+
+    def needs(self) -> Iterable[Need]:
+        """The weights of Inception, unless a network of the run stands in for it."""
+        if self.network is None:
+            from gradloom.evaluators._inception import need  # imports torch-fidelity, which takes seconds
+
+            yield need(self.weights, self.download)
 
     def setup(self) -> None:
         """Load Inception if it is needed; raise `RunError` where its weights are not found."""

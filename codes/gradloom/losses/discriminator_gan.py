@@ -1,5 +1,6 @@
 """What it costs a discriminator to be mistaken."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -73,6 +74,7 @@ def gradient_norms(scores: Tensor, samples: Tensor) -> Tensor:
     return norms
 
 
-def full_precision(samples: Tensor) -> torch.autocast:
-    """Suspend autocast: squares of small gradients vanish in half precision."""
-    return torch.autocast(samples.device.type, enabled=False)
+def full_precision(samples: Tensor) -> AbstractContextManager[object]:
+    """Suspend autocast, where the device has any: squares of small gradients vanish in half precision."""
+    device = samples.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

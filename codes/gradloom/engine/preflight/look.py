@@ -1,0 +1,88 @@
+"""Everything that can be found wrong with a run before it starts, in the order in which it is looked for."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from gradloom.engine.preflight import measuring, memory, models, patterns, room, samples
+from gradloom.engine.preflight.findings import Findings
+from gradloom.engine.preflight.models import Models
+from gradloom.engine.preflight.rehearsal import Rehearsal
+from gradloom.engine.preflight.report import Report, Row
+from gradloom.engine.preflight.samples import Opened
+from gradloom.engine.preflight.stage import Stage
+from gradloom.plan.plan import Call, Plan
+
+
+def look_ahead(plan: Plan, device: torch.device, first: int | None = None) -> Report:
+    """Find what would go wrong in a run on a device, and say what it will take.
+
+    `first` is the iteration that it goes on from, where it is resumed.
+
+    The plan, its parts and all random numbers stay as they are, and no weight is made.
+    """
+    with samples.random_numbers_put_aside(plan.sections.train.manual_seed):
+        return _look(plan.fresh(), device, plan.sections.start_step + 1 if first is None else first)
+
+
+def _look(plan: Plan, device: torch.device, first: int) -> Report:
+    findings, report = Findings(autocast=plan.sections.precision != "fp32"), Report()
+    opened, iterations = samples.open_all(plan, findings), patterns.iterations(plan, first)
+    _check_read(plan, iterations, opened, findings)
+    built = models.build(plan, findings)
+    optimizers = memory.optimizers(plan, built, findings)
+    report.samples = [line for one in opened.values() for line in samples.told(one)]
+    report.datasets = {phase: one.dataset for phase, one in opened.items()}
+    report.networks = [_row(plan, built, name) for name in built.networks]
+    stage = Stage(built.known, findings)
+    stage.set_up(_calls(plan))
+    rehearsal, batch = Rehearsal(plan, built, stage, findings), _training_batch(opened)
+    for iteration in iterations if batch else ():
+        rehearsal.look(iteration, opened["train"].per_epoch or 1, batch)
+    unknown = findings.unknown
+    if "val" in opened:
+        measuring.look(plan, built, stage, opened["val"])
+    state = memory.state_bytes(plan, built, optimizers)
+    report.room = room.look(plan, built, state, first, findings)
+    report.faults, report.notices = findings.faults, findings.notices
+    if batch and not report.faults:
+        estimated = memory.estimate(plan, built, rehearsal, optimizers, state, iterations, batch, device)
+        report.memory = replace(estimated, whole=not unknown)
+        report.notices += memory.too_much(plan, report.memory, device)
+    return report
+
+
+def _calls(plan: Plan) -> list[Call[Any]]:
+    ours = [call for step in plan.steps for call in (*step.injectors, *step.losses)]
+    return [*ours, *(call for measure in plan.measures for call in (*measure.injectors, *measure.calls))]
+
+
+def _check_read(plan: Plan, iterations: list[int], opened: Mapping[str, Opened], findings: Findings) -> None:
+    """See that samples hold what is read of them by whatever takes part."""
+    if "train" in opened:
+        programs = [plan.program(iteration, frozenset(plan.sections.logger.visuals)) for iteration in iterations]
+        routines = [routine for program in programs for routine in program.routines]
+        actions = [action for routine in routines for action in (*routine.injectors, *routine.losses)]
+        samples.check_read(opened["train"], list(dict.fromkeys(action.call for action in actions)), findings)
+    if "val" in opened:
+        for measure in plan.measures:
+            samples.check_read(opened["val"], [*measure.injectors, *measure.calls], findings)
+
+
+def _training_batch(opened: Mapping[str, Opened]) -> dict[str, Any]:
+    one = opened.get("train")
+    return one.batch(one.planned.batch_size) if one else {}
+
+
+def _row(plan: Plan, built: Models, name: str) -> Row:
+    network = built.networks[name]
+    trained = {each for step in plan.steps for each in step.trains}
+    return Row(
+        name,
+        plan.networks[name].which_model,
+        models.num_parameters(network),
+        models.num_trained(network) if name in trained else 0,
+        models.num_bytes(network.state_dict()),
+    )

@@ -1,0 +1,33 @@
+"""Measure without values: what each measure's injectors and evaluators do with a batch of the validation set."""
+
+from typing import Any
+
+import torch
+
+from gradloom.engine.hooks.evaluation import measuring
+from gradloom.engine.preflight.models import Models
+from gradloom.engine.preflight.samples import Opened
+from gradloom.engine.preflight.stage import Stage
+from gradloom.plan.plan import Measure, Plan
+
+
+def look(plan: Plan, models: Models, stage: Stage, opened: Opened) -> None:
+    """Find what is wrong with each measure, on the first batch that it will see."""
+    if opened.one is None:
+        return
+    for measure in plan.measures:
+        size = min(opened.planned.batch_size, measure.samples or opened.length)
+        _measure(measure, models, stage, opened.batch(size))
+
+
+def _measure(measure: Measure, models: Models, stage: Stage, batch: dict[str, Any]) -> None:
+    known = dict(models.known)
+    if measure.stands_in in known:
+        known[measure.stands_in.removesuffix(".ema")] = known[measure.stands_in]
+    stage = stage.with_networks(known)
+    state = {key: batch[key] for key in measure.inputs if key in batch}
+    with torch.no_grad(), measuring([*known.values(), *(call.part for call in measure.injectors)], []):
+        for call in measure.injectors:
+            stage.inject(call, state)
+        for evaluator in measure.calls:
+            stage.shown(evaluator, state)

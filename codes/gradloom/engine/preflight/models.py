@@ -1,0 +1,94 @@
+"""Build the networks of a plan without their weights, and see whether the files they start from fit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradloom.engine.averages import Average
+from gradloom.engine.preflight.findings import Findings, doubtful
+from gradloom.engine.preflight.samples import META
+from gradloom.engine.preflight.words import in_plain_words
+from gradloom.engine.weights import average_beside, fill, read_weights, start_from
+from gradloom.errors import RunError
+from gradloom.plan.plan import Network, Plan
+
+
+@dataclass
+class Models:
+    """The networks that could be built, and the averages of those that have one."""
+
+    networks: dict[str, nn.Module] = field(default_factory=dict)
+    averages: dict[str, Average] = field(default_factory=dict)
+
+    @property
+    def known(self) -> dict[str, nn.Module]:
+        """By the names that ports use."""
+        return {**self.networks, **{f"{name}.ema": average.network for name, average in self.averages.items()}}
+
+
+def build(plan: Plan, findings: Findings) -> Models:
+    """Build every network that can be built, noting what is wrong with the others and with pretrained weights."""
+    models, trained = Models(), {name for step in plan.steps for name in step.trains}
+    for name, network in plan.networks.items():
+        module = _built(network, findings)
+        if module is None:
+            continue
+        models.networks[name] = module if network.trainable else module.eval().requires_grad_(False)
+        averaged = name in trained and network.ema
+        if averaged:
+            models.averages[name] = Average(module, plan.sections.train.ema_rate)
+        if network.pretrained:
+            _check_weights(network, models, plan.sections.path.strict_load, findings)
+    return models
+
+
+def _built(network: Network, findings: Findings) -> nn.Module | None:
+    """Build without memory; one whose constructor looks at values is built for real and then stripped of them."""
+    try:
+        try:
+            with META:
+                made: nn.Module = network.recipe.build()
+        except Exception as error:  # whatever a constructor raises
+            if not doubtful(error):
+                raise
+            made = network.recipe.build()
+        return made.to(META)
+    except Exception as error:
+        message = f"{network.which_model} cannot be built: {in_plain_words(error)}"
+        findings.fault(network.recipe.node.fault(message))
+        return None
+
+
+def _check_weights(network: Network, models: Models, strict: bool, findings: Findings) -> None:
+    """See that the file is there and matches, and its average too where one stands beside it."""
+    if network.pretrained is None:
+        return
+    try:
+        start_from(models.networks[network.name], network.pretrained, strict, "meta")
+        beside = average_beside(network.pretrained)
+        if beside and network.name in models.averages:
+            fill(models.averages[network.name].network, read_weights(beside, "meta"), strict)
+    except RunError as error:
+        findings.fault(error.fault or network.pretrained.node.fault(str(error)))
+
+
+def num_parameters(module: nn.Module) -> int:
+    """How many numbers a network learns, or could."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def num_trained(module: nn.Module) -> int:
+    """How many numbers of a network are not frozen."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def num_bytes(values: Any) -> int:
+    """The bytes of tensors, in containers of any depth."""
+    if isinstance(values, torch.Tensor):
+        return values.numel() * values.element_size()
+    if isinstance(values, Mapping):
+        return sum(map(num_bytes, values.values()))
+    return sum(map(num_bytes, values)) if isinstance(values, list | tuple) else 0
