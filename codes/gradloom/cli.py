@@ -1,20 +1,21 @@
-"""The command line: train, check or draw an options file. The only place that prints and exits."""
+"""The command line: train, check, try out or draw an options file. The only place that prints and exits."""
 
 import argparse
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradloom.config.document import Document, read
 from gradloom.config.sections import sections
-from gradloom.errors import Fault, OptionsError, RunError, in_order
+from gradloom.errors import Diverged, Fault, OptionsError, RunError, in_order
 
 if TYPE_CHECKING:
     from gradloom.plan.plan import Plan
 
 DONE, FAILED, REFUSED, DIVERGED = 0, 1, 2, 3
+VERBS = ("train", "check", "smoke")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,15 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options after a verb: `check` says the same as `--check`, and `train` may be left out."""
-    verb = arguments[0] if arguments and arguments[0] in ("train", "check") else None
+    """The options after a verb, which may be left out; `--check` says the same as `check`."""
+    verb = arguments[0] if arguments and arguments[0] in VERBS else None
     options = _parser().parse_args(arguments[1:] if verb else arguments)
-    options.check |= verb == "check"
+    options.verb = "check" if options.check else verb or "train"
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gradloom train", description="Train the networks of an options file.")
+    parser = argparse.ArgumentParser(
+        prog="gradloom",
+        usage="gradloom [train | check | smoke] -opt FILE [--set a.b=c ...] [--resume [CHECKPOINT]]",
+        description="Train the networks of an options file; or check it, or try it out in small (smoke).",
+    )
     parser.add_argument("-opt", "--opt", type=Path, required=True, metavar="FILE", help="the options file, a YAML")
     parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="a.b=c", help="override options")
     parser.add_argument("--check", action="store_true", help="only say what would go wrong, and what a run takes")
@@ -82,9 +87,9 @@ def _compile_and_run(document: Document, options: argparse.Namespace, told: list
     if options.show:
         print({"listing": listing, "graph": mermaid}[options.show](plan))
         return DONE
-    if options.check:
+    if options.verb == "check":
         return _check(plan, options.opt, told)
-    return _train(plan, options)
+    return _guarded(plan, lambda: _smoke(options) if options.verb == "smoke" else _train(plan, options))
 
 
 def _check(plan: "Plan", file: Path, told: list[Fault]) -> int:
@@ -105,22 +110,37 @@ def _check(plan: "Plan", file: Path, told: list[Fault]) -> int:
     return DONE
 
 
-def _train(plan: "Plan", options: argparse.Namespace) -> int:
-    from gradloom.engine.interrupts import Interrupted
+def _train(plan: "Plan", options: argparse.Namespace) -> None:
+    from gradloom.engine.fit import fit
+    from gradloom.engine.start import start
     from gradloom.engine.trainer import Trainer
-    from gradloom.errors import Diverged
+    from gradloom.engine.world import World
+
+    world = World(plan.sections.gpu_ids)
+    beginning = start(plan, world, options.resume, options.allow_changes)
+    fit(Trainer(plan), beginning)
+    world.leave()
+
+
+def _smoke(options: argparse.Namespace) -> None:
+    from gradloom.engine.smoke import smoke
+
+    print("\n".join([*smoke(options.opt, options.set), f"{options.opt}: it runs, saves and resumes"]))
+
+
+def _guarded(plan: "Plan", work: Callable[[], None]) -> int:
+    """Work, and say how it ended, by words and by the exit code."""
+    from gradloom.engine.interrupts import Interrupted
 
     try:
-        trainer = Trainer(plan)
-        trainer.fit(options.resume, options.allow_changes)
-        trainer.world.leave()
+        work()
     except OptionsError as error:
         return _refuse(len(_tell(error.faults, ())))
     except Interrupted as error:
         print(error, file=sys.stderr)
         return 128 + error.number
     except Diverged as error:
-        print(f"diverged: {error}", file=sys.stderr)
+        print(f"diverged: {plan.document.told(str(error))}", file=sys.stderr)
         return DIVERGED
     except RunError as error:
         print(f"failed: {plan.document.told(str(error))}", file=sys.stderr)

@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gradloom.engine.changes import changes, refuse_changes
-from gradloom.engine.checkpoint import Checkpoint, examine
-from gradloom.engine.data import open_dataset, training_batches, training_data
+from gradloom.engine.data import training_batches, training_data
 from gradloom.engine.deadline import Deadline
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.hooks.checkpoints import Checkpoints
@@ -31,8 +29,8 @@ from gradloom.engine.interrupts import Interrupted
 from gradloom.engine.log import Lines, Log, Sink
 from gradloom.engine.order import mix
 from gradloom.engine.rejects import Rejects
-from gradloom.engine.shelf import Shelf
 from gradloom.engine.snapshot import give
+from gradloom.engine.start import Start
 from gradloom.engine.workers import deaths_told
 from gradloom.errors import Diverged, RunError
 
@@ -40,30 +38,28 @@ if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer
 
 
-def fit(trainer: Trainer, resume: str | Path | bool, allow_changes: bool) -> None:
+def fit(trainer: Trainer, beginning: Start) -> None:
     """Train until the plan's last iteration, or until there is a reason to end before.
 
     Raises:
         RunError: when the run cannot start or go on.
-        OptionsError: when networks or steps have changed since the checkpoint to go on from.
         Interrupted: when it was asked to stop, after saving.
         Diverged: when losses are no longer finite numbers, or have diverged.
     """
     try:
-        _fit(trainer, resume, allow_changes)
+        _fit(trainer, beginning)
     except OSError as error:
         raise RunError(f"a file cannot be read or written: {error}") from error
 
 
-def _fit(trainer: Trainer, resume: str | Path | bool, allow_changes: bool) -> None:
-    plan, folder = trainer.plan, RunFolder(trainer.plan)
-    news: list[str] = []
-    checkpoint = _checkpoint(trainer, resume or plan.sections.path.resume_state or False, folder, news)
+def _fit(trainer: Trainer, beginning: Start) -> None:
+    plan, folder, checkpoint = trainer.plan, RunFolder(trainer.plan), beginning.checkpoint
+    news = [*beginning.news]
     if checkpoint:
-        news += _go_on(trainer, checkpoint, allow_changes)
+        news += give(trainer, checkpoint, beginning.lenient)
     if trainer.world.writes:
-        archived = folder.prepare(resuming=checkpoint is not None)
-        news += [f"the former run of this name is now {_short(archived)}"] if archived else []
+        archived = folder.prepare(checkpoint is not None, beginning.report.lines())
+        news += [f"the former run of this name is now {archived}"] if archived else []
     run = Run(trainer, folder, Log(_sinks(trainer, folder), plan.document.told))
     try:
         run.log.rewind(trainer.iteration)
@@ -74,45 +70,13 @@ def _fit(trainer: Trainer, resume: str | Path | bool, allow_changes: bool) -> No
         if run.last:
             run.log.say(f"{trainer.iteration:,} iterations are done already; raise train.niter to go on")
             return
-        run.hooks = _hooks(trainer)
+        run.hooks = _hooks(trainer, beginning.report.datasets.get("val"))
         if checkpoint:
             run.load(checkpoint.state()["run"])
-        _train(run)
+        _train(run, beginning.report.datasets["train"])
         _tell(run)
     finally:
         run.log.close()
-
-
-def _checkpoint(trainer: Trainer, resume: str | Path | bool, folder: RunFolder, news: list[str]) -> Checkpoint | None:
-    """The checkpoint to go on from: one that is named, or the run's latest; the first process chooses for all."""
-    if resume is False:
-        return None
-    if resume is not True:
-        return examine(Path(resume))
-    shelf = Shelf(folder.checkpoints)
-    found = None
-    if trainer.world.writes:
-        shelf.settle()
-        found = shelf.latest(news.append)
-    found = trainer.world.first(found)
-    if found is None:
-        passed_over = "".join(f"\n  {sentence}" for sentence in news)
-        raise RunError(f"there is no complete checkpoint in {shelf.folder}; start without --resume{passed_over}")
-    return found
-
-
-def _go_on(trainer: Trainer, checkpoint: Checkpoint, allow_changes: bool) -> list[str]:
-    """Bring the trainer to a checkpoint; return what to say about it."""
-    if not allow_changes:
-        refuse_changes(checkpoint, trainer.plan)
-    changed = changes(checkpoint, trainer.plan)
-    unfit = give(trainer, checkpoint, lenient=allow_changes)
-    return [
-        f"going on from {checkpoint.folder}, after {trainer.iteration:,} iterations",
-        *(["options changed since then:"] if changed else []),
-        *(f"  {change}" for change in changed),
-        *unfit,
-    ]
 
 
 def _sinks(trainer: Trainer, folder: RunFolder) -> Sequence[Sink]:
@@ -122,7 +86,7 @@ def _sinks(trainer: Trainer, folder: RunFolder) -> Sequence[Sink]:
     return [*sinks, TensorBoard(folder.tensorboard)] if trainer.plan.sections.use_tb_logger else sinks
 
 
-def _hooks(trainer: Trainer) -> dict[str, Hook]:
+def _hooks(trainer: Trainer, validation: Dataset[Any] | None) -> dict[str, Hook]:
     """What is done besides training, in this order."""
     sections = trainer.plan.sections
     every = sections.logger.print_freq
@@ -132,7 +96,7 @@ def _hooks(trainer: Trainer) -> dict[str, Hook]:
         "guard": Guard(sections.nan, metrics, every),
         "metrics": metrics,
         "images": Images(sections.logger, sections.train.niter),
-        "evaluation": Evaluation(trainer),
+        "evaluation": Evaluation(trainer, validation),
     }
     if sections.early_stopping:
         hooks["early_stopping"] = EarlyStopping(sections.early_stopping)
@@ -140,11 +104,10 @@ def _hooks(trainer: Trainer) -> dict[str, Hook]:
     return hooks
 
 
-def _train(run: Run) -> None:
+def _train(run: Run, dataset: Dataset[Any]) -> None:
     """Run the iterations, from the start or from wherever the run had to return to."""
     trainer, deadline = run.trainer, Deadline(run.trainer.plan.sections.train)
     training = training_data(trainer.plan)
-    dataset = open_dataset(training)
     if deadline.unknown:
         run.log.say("train.save_before_timeout: no limit is known, neither max_hours nor that of a SLURM job")
     torch.autograd.set_detect_anomaly(trainer.plan.sections.anomaly_detection)

@@ -4,6 +4,7 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -42,8 +43,10 @@ class RunFolder:
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
-    def prepare(self, resuming: bool) -> Path | None:
+    def prepare(self, resuming: bool, foreseen: Sequence[str] = ()) -> Path | None:
         """Make the folder and describe the run in it; move a former run of the name aside, and return where it is now.
+
+        What preflight foresaw goes into `preflight.txt`.
 
         Raises:
             RunError: when the folder cannot be written.
@@ -54,6 +57,9 @@ class RunFolder:
                 archived = self._archive()
             self.path.mkdir(parents=True, exist_ok=True)
             self._describe()
+            if foreseen:
+                text = "\n".join(map(self.plan.document.told, foreseen))
+                (self.path / "preflight.txt").write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise RunError(f"the run's folder {self.path} cannot be written: {error}") from error
         return archived

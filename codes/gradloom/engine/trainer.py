@@ -20,6 +20,7 @@ from gradloom.engine.order import Position
 from gradloom.engine.rates import Rates
 from gradloom.engine.snapshot import give, take
 from gradloom.engine.soundness import Soundness
+from gradloom.engine.start import start
 from gradloom.engine.world import World
 from gradloom.errors import RunError
 from gradloom.plan.plan import Plan
@@ -177,11 +178,11 @@ class Trainer:
 
         Raises:
             RunError: when the run cannot start or go on, such as when data is missing.
-            OptionsError: when networks or steps have changed since the checkpoint.
+            OptionsError: when it would fail, or networks or steps have changed since the checkpoint.
             Diverged: when losses are no longer finite numbers, or have diverged.
             Interrupted: when the run was asked to stop, after saving.
         """
-        fit(self, resume, allow_changes)
+        fit(self, start(self.plan, self.world, resume, allow_changes))
 
     def save(self, folder: str | Path | None = None) -> Path:
         """Write a checkpoint into a folder, by default the run's, and return its own folder, named by the iteration."""

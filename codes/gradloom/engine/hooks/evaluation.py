@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from gradloom.engine import build
 from gradloom.engine.batches import split
 from gradloom.engine.calls import Bound
-from gradloom.engine.data import measuring_batches, open_dataset
+from gradloom.engine.data import measuring_batches
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.hooks.images import show
 from gradloom.engine.interrupts import Interrupts
@@ -31,12 +31,12 @@ class _Abandoned(Exception):
 class Evaluation(Hook):
     """Runs the evaluators every `val_freq` iterations, at the end, and before the start if `eval.at_start` says so."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, dataset: Dataset[Any] | None) -> None:
         plan = trainer.plan
         self.every, self.at_start = plan.sections.train.val_freq, plan.sections.eval.at_start
         self.first: dict[str, float] = {}
         self.measured = -1  # the iterations done at the last evaluation
-        self._dataset: Dataset[Any] | None = None
+        self._dataset = dataset
         self._rejects: Rejects | None = None
         self._run: Run | None = None  # once it has started
         calls = [call for measure in plan.measures for call in (*measure.calls, *measure.injectors)]
@@ -44,7 +44,6 @@ class Evaluation(Hook):
             if call not in trainer.calls:
                 build.set_up(call, trainer.world.device)
         if plan.measures:
-            self._dataset = open_dataset(plan.datasets["val"])
             self._rejects = Rejects(plan.datasets["val"], self._say)
 
     def state(self) -> dict[str, Any]:

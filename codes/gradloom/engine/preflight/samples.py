@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, default_collate
 from gradloom.engine.data import open_dataset
 from gradloom.engine.preflight.findings import Findings
 from gradloom.engine.preflight.words import dtype_of, in_plain_words
+from gradloom.engine.rejects import name_of
 from gradloom.errors import RunError, suggest
 from gradloom.plan import plan as planned
 from gradloom.plan.plan import Call, Plan
@@ -91,7 +92,7 @@ def _first(opened: Opened, findings: Findings) -> dict[str, Any] | None:
             sample = opened.dataset[index]
         except Exception as error:  # whatever it is, a run would meet it too
             say = findings.notice if index < opened.planned.max_bad else findings.fault
-            say(node.fault(f"sample {index} cannot be used: {in_plain_words(error)}"))
+            say(node.fault(f"{name_of(opened.dataset, index)} cannot be used: {in_plain_words(error)}"))
             continue
         if not isinstance(sample, Mapping):
             findings.fault(node.fault(f"a sample is a mapping by key, but sample {index} is a {type(sample).__name__}"))
