@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="only say what would go wrong, and what a run takes")
     parser.add_argument("--show", choices=["listing", "graph"], help="only show the plan: as a program, or as Mermaid")
     parser.add_argument("--resume", nargs="?", const=True, default=False, metavar="CHECKPOINT",
-                        help="go on from the latest checkpoint, or from this one")  # fmt: skip
+                        help="go on from the latest checkpoint, from this, or if there is any ('auto')")  # fmt: skip
     parser.add_argument("--allow-changes", action="store_true",
                         help="resume although networks or steps have changed; take what fits")  # fmt: skip
     parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help=argparse.SUPPRESS)
@@ -112,13 +112,18 @@ def _check(plan: "Plan", file: Path, told: list[Fault]) -> int:
 
 def _train(plan: "Plan", options: argparse.Namespace) -> None:
     from gradloom.engine.fit import fit
+    from gradloom.engine.interrupts import Interrupted
     from gradloom.engine.start import start
     from gradloom.engine.trainer import Trainer
     from gradloom.engine.world import World
 
     world = World(plan.sections.gpu_ids)
-    beginning = start(plan, world, options.resume, options.allow_changes)
-    fit(Trainer(plan), beginning)
+    try:
+        beginning = start(plan, world, options.resume, options.allow_changes)
+        fit(Trainer(plan), beginning)
+    except (OptionsError, Interrupted, Diverged):  # which all processes come to alike
+        world.leave()
+        raise
     world.leave()
 
 

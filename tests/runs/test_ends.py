@@ -164,6 +164,14 @@ def test_done_already_is_said_at_once_and_changes_nothing(options: Path) -> None
     assert rows(options, "train") == [5, 10, 15, 20]
 
 
+def test_resuming_from_what_there_is(options: Path) -> None:
+    for iterations in (5, 10):
+        done = run(options, f"train.niter={iterations}", arguments=("--resume", "auto"))
+        assert done.returncode == 0, done.stderr
+    assert "after 5 iterations" in done.stdout
+    assert checkpoints(options) == [5, 10]
+
+
 def test_done_and_then_longer(options: Path) -> None:
     assert run(options).returncode == 0
     again = run(options, "train.niter=30", arguments=("--resume",))
@@ -171,6 +179,20 @@ def test_done_and_then_longer(options: Path) -> None:
     assert "train.niter: 20 -> 30" in again.stdout
     assert checkpoints(options) == [5, 10, 15, 20, 25, 30]
     assert rows(options, "train") == [5, 10, 15, 20, 25, 30]
+
+
+def test_going_on_from_an_earlier_checkpoint_sets_later_ones_aside(options: Path) -> None:
+    """Or a run that goes on from 5 and is killed at 7 would be resumed at 20, on a branch that was left."""
+    assert run(options).returncode == 0
+    earlier = options.parent / "run" / "checkpoints" / "5"
+    again = run(options, "train.niter=7", arguments=("--resume", str(earlier)))
+    assert again.returncode == 0, again.stderr
+    assert "set aside: 20.abandoned-1, 15.abandoned-1, 10.abandoned-1" in again.stdout
+    assert rows(options, "train") == [5, 7]
+    superseded = (options.parent / "run" / "metrics.superseded.jsonl").read_text().splitlines()
+    assert {json.loads(line)["iteration"] for line in superseded} == {10, 15, 20}
+    last = run(options, "train.niter=10", arguments=("--resume",))
+    assert "after 7 iterations" in last.stdout
 
 
 def started(options: Path, *changes: str) -> subprocess.Popen[str]:
@@ -198,6 +220,20 @@ def test_interrupted(options: Path, number: int, code: int) -> None:
     assert again.returncode == 0, again.stderr
     assert f"after {saved:,} iterations" in again.stdout
     assert checkpoints(options) == [saved, saved + 3]
+
+
+def test_a_scheduler_may_signal_every_process(options: Path) -> None:
+    process = started(options, "datasets.train.n_workers=2", "datasets.train.seconds=0.01")
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=False
+    )
+    workers = [int(word) for word in listed.stdout.split()]
+    assert len(workers) == 2
+    for each in (*workers, process.pid):
+        os.kill(each, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert checkpoints(options)
 
 
 def test_interrupted_twice_stops_at_once(options: Path) -> None:

@@ -333,3 +333,68 @@ def test_weights_that_are_no_numbers_at_the_end_are_not_called_done(options: Pat
     )
     assert done.returncode == 3
     assert "the weights of net are no finite numbers" in done.stderr
+
+
+def _as_on_a_gpu() -> gradloom.Trainer:
+    """A trainer on the CPU whose updates are judged as a GPU's are: by the device, without the host."""
+    trainer = trainer_of(
+        GAN, *(f"steps.{step}.optimizer_params.fused=true" for step in ("generator_step", "discriminator_step"))
+    )
+    trainer.soundness.on_device = True
+    trainer.precision.scalers = {step: torch.amp.GradScaler("cpu", 1.0) for step in trainer.optimizers}
+    return trainer
+
+
+def test_the_device_decides_as_the_host_does() -> None:
+    host, device = trainer_of(GAN), _as_on_a_gpu()
+    for turn in range(12):
+        batch = gan_batch(seed=turn)
+        if turn in (3, 4, 8):
+            batch["hq"][0, 0] = float("nan")
+        for trainer in (host, device):
+            trainer.train_step({key: value.clone() for key, value in batch.items()})
+    verdicts = [
+        [(one.iteration, one.step, one.skipped, one.row) for one in trainer.soundness.verdicts()]
+        for trainer in (host, device)
+    ]
+    assert verdicts[1][-len(verdicts[0]) :] == verdicts[0]  # the host's are forgotten sooner
+    assert sum(skipped for _, _, skipped, _ in verdicts[1]) == 6
+    for name, network in host.networks.items():
+        theirs = weights(device.networks[name])
+        assert all(torch.allclose(value, theirs[key], atol=1e-5) for key, value in weights(network).items())
+    assert all(scaler.get_scale() == 1.0 for scaler in device.precision.scalers.values())
+    for step, optimizer in device.optimizers.items():
+        ours = host.optimizers[step].state_dict()["state"][0]["step"]
+        assert optimizer.state_dict()["state"][0]["step"] == ours == 9
+
+
+def test_on_a_device_a_loss_that_is_not_finite_counts_though_its_gradient_is() -> None:
+    trainer = _as_on_a_gpu()
+    batch = gan_batch()
+    trainer.train_step(batch)
+    before = weights(trainer.networks["generator"])
+    part = next(call.part for call in trainer.calls if call.path == "steps.generator_step.losses.pix")
+    forward = part.forward
+    part.forward = lambda **values: forward(**values) + torch.tensor(float("inf"))  # type: ignore[method-assign]
+    trainer.train_step(batch)
+    assert [one.skipped for one in trainer.soundness.verdicts() if one.step == "generator_step"] == [False, True]
+    assert all(torch.equal(value, before[key]) for key, value in weights(trainer.networks["generator"]).items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_skips_without_the_host() -> None:
+    from making import plan_of
+
+    trainer = gradloom.ExtensibleTrainer(plan_of(GAN), device="cuda")
+    trainer.train_step(gan_batch())
+    before = weights(trainer.networks["generator"])
+    batch = gan_batch()
+    batch["hq"][0, 0] = float("nan")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer.train_step({key: value.cuda() for key, value in batch.items()})
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(torch.equal(value, before[key]) for key, value in weights(trainer.networks["generator"]).items())
+    assert trainer.soundness.rows == {"discriminator_step": 1, "generator_step": 1}

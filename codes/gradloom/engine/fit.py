@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from gradloom.engine.interrupts import Interrupted
 from gradloom.engine.log import Lines, Log, Sink
 from gradloom.engine.order import mix
 from gradloom.engine.rejects import Rejects
+from gradloom.engine.shelf import Shelf
 from gradloom.engine.snapshot import give
 from gradloom.engine.start import Start
 from gradloom.engine.workers import deaths_told
@@ -55,11 +56,15 @@ def fit(trainer: Trainer, beginning: Start) -> None:
 def _fit(trainer: Trainer, beginning: Start) -> None:
     plan, folder, checkpoint = trainer.plan, RunFolder(trainer.plan), beginning.checkpoint
     news = [*beginning.news]
+    kept: Mapping[str, Any] = {}
     if checkpoint:
-        news += give(trainer, checkpoint, beginning.lenient)
+        unfit, kept = give(trainer, checkpoint, beginning.lenient)
+        news += unfit
     if trainer.world.writes:
         archived = folder.prepare(checkpoint is not None, beginning.report.lines())
         news += [f"the former run of this name is now {archived}"] if archived else []
+        aside = Shelf(folder.checkpoints).set_aside(trainer.iteration)
+        news += [f"checkpoints of more iterations are set aside: {', '.join(aside)}"] if aside else []
     run = Run(trainer, folder, Log(_sinks(trainer, folder), plan.document.told))
     try:
         run.log.rewind(trainer.iteration)
@@ -71,8 +76,7 @@ def _fit(trainer: Trainer, beginning: Start) -> None:
             run.log.say(f"{trainer.iteration:,} iterations are done already; raise train.niter to go on")
             return
         run.hooks = _hooks(trainer, beginning.report.datasets.get("val"))
-        if checkpoint:
-            run.load(checkpoint.state()["run"])
+        run.load(kept)
         _train(run, beginning.report.datasets["train"])
         _tell(run)
     finally:
@@ -200,8 +204,8 @@ def _roll_back(run: Run, why: str) -> None:
     checkpoint = world.first(run.shelf.latest(run.log.say, sound=True) if world.writes else None)
     if checkpoint is None:
         raise Diverged(f"{why}; there is no sound checkpoint to return to")
-    give(trainer, checkpoint)
-    run.load(checkpoint.state()["run"])
+    _, kept = give(trainer, checkpoint)
+    run.load(kept)
     trainer.position = replace(trainer.position, detour=times)
     trainer.rates.factor = factor
     world.seed_apart(mix(trainer.plan.sections.train.manual_seed, trainer.iteration, times))

@@ -59,14 +59,17 @@ class Shelf:
         measured = [one for one in self.complete() if best.metric in one.manifest["metrics"]]
         return min(measured, key=lambda one: (sign * one.manifest["metrics"][best.metric], one.iteration), default=None)
 
-    def set_aside(self, after: int) -> None:
+    def set_aside(self, after: int) -> list[str]:
         """Rename checkpoints of more iterations than `after`, which a run that returns there makes anew."""
+        renamed = []
         for checkpoint in list(self.complete()):
             if checkpoint.iteration > after:
                 number = 1
                 while (target := self.folder / f"{checkpoint.folder.name}.abandoned-{number}").exists():
                     number += 1
                 disk.rename(checkpoint.folder, target)
+                renamed.append(target.name)
+        return renamed
 
     def thin(self, options: Checkpoints) -> None:
         """Remove the checkpoints that the options do not keep; the latest always stays."""

@@ -82,8 +82,10 @@ def _steady(module: nn.Module) -> dict[str, Any]:
     }
 
 
-def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> list[str]:
-    """Bring a trainer to where a checkpoint was taken; return what did not fit, which only `lenient` allows.
+def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tuple[list[str], Mapping[str, Any]]:
+    """Bring a trainer to where a checkpoint was taken.
+
+    Return what did not fit, which only `lenient` allows, and what was kept of the run around the trainer.
 
     Raises:
         RunError: when it does not fit the options.
@@ -101,7 +103,8 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> lis
     trainer.rates.factor = state["lr_factor"]
     _set_random_state(trainer, state["random"])
     trainer.soundness.go_on(state["skipped"])
-    return said
+    run: Mapping[str, Any] = state["run"]
+    return said, run
 
 
 def _give_weights(trainer: Trainer, checkpoint: Checkpoint, lenient: bool) -> list[str]:

@@ -4,6 +4,7 @@ On a CPU the host decides at once. On a GPU the device decides, and the host lea
 nothing waits. Gradients are averaged over all processes before, and the loss with them, so all decide alike.
 """
 
+import cmath
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,4 +118,4 @@ class Soundness:
 
 def _finite(tensor: Tensor) -> bool:
     """Whether all numbers are finite; a sum tells most cheaply, and only a sum can overflow where they do not."""
-    return math.isfinite(tensor.sum().item()) or bool(tensor.isfinite().all())
+    return cmath.isfinite(tensor.sum().item()) or bool(tensor.isfinite().all())

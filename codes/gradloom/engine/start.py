@@ -51,10 +51,13 @@ def start(plan: Plan, world: World, resume: str | Path | bool = False, allow_cha
 
 
 def _checkpoint(plan: Plan, world: World, resume: str | Path | bool, news: list[str]) -> Checkpoint | None:
-    """The checkpoint that is named, or the run's latest; the first process chooses for all."""
+    """The checkpoint that is named, or the run's latest; the first process chooses for all.
+
+    With "auto" there may be none, and the run starts from nothing.
+    """
     if resume is False:
         return None
-    if resume is not True:
+    if resume is not True and resume != "auto":
         return examine(Path(resume))
     shelf = Shelf(RunFolder(plan).checkpoints)
     found = None
@@ -62,7 +65,7 @@ def _checkpoint(plan: Plan, world: World, resume: str | Path | bool, news: list[
         shelf.settle()
         found = shelf.latest(news.append)
     found = world.first(found)
-    if found is None:
+    if found is None and resume != "auto":
         passed_over = "".join(f"\n  {sentence}" for sentence in news)
         raise RunError(f"there is no complete checkpoint in {shelf.folder}; start without --resume{passed_over}")
     return found

@@ -173,8 +173,8 @@ class Trainer:
     def fit(self, resume: str | Path | bool = False, allow_changes: bool = False) -> None:
         """Train as the plan describes, with its data, logs, images, evaluations and checkpoints.
 
-        With `resume`, go on from a checkpoint's folder, or from the run's latest; `allow_changes` lets networks and
-        steps differ from the checkpoint's, of which then everything is taken that fits.
+        With `resume`, go on from a checkpoint's folder, or from the run's latest ("auto": if there is one);
+        `allow_changes` lets networks and steps differ from the checkpoint's, of which all is taken that fits.
 
         Raises:
             RunError: when the run cannot start or go on, such as when data is missing.

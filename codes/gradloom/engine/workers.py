@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
+from types import FrameType
 
 from gradloom.errors import RunError
 from gradloom.plan import plan as planned
@@ -23,9 +24,15 @@ _DEATH = re.compile(
 def start_worker(number: int) -> None:
     """Leave what a terminal sends to a whole run to the process that saves, and end soon after that process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stay_once)  # a scheduler may send it to each process by itself
     if sys.platform != "win32":
         os.setpgid(0, 0)
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def _stay_once(number: int, frame: FrameType | None) -> None:
+    """Leave the first signal to the process that saves, and heed the second, which may be that process's own."""
+    signal.signal(number, signal.SIG_DFL)
 
 
 def _follow(parent: int) -> None:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 _BUCKET_BYTES = 32 * 2**20
 _PATIENCE = timedelta(minutes=30)
+_FAREWELL_SECONDS = 10
 
 
 class World:
@@ -101,10 +103,13 @@ class World:
             self.processes = processes
 
     def leave(self) -> None:
-        """Part from the other processes, when all have come this far."""
+        """Part from the other processes, when all have come this far or some have had their time to."""
         if dist.is_initialized():
-            dist.barrier()
-            dist.destroy_process_group()
+            waiting = Thread(target=dist.barrier, daemon=True)
+            waiting.start()
+            waiting.join(_FAREWELL_SECONDS)
+            if not waiting.is_alive():
+                dist.destroy_process_group()
 
 
 def _sow(seed: int) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from gradloom.errors import RunError
+from gradloom.errors import Diverged, RunError
 from gradloom.evaluators._frechet import Moments, frechet_distance
 from gradloom.evaluators._images import check_range, to_bytes
 from gradloom.parts import Evaluator, Need, Net, Read
@@ -27,8 +27,8 @@ class Fid(Evaluator, type="fid"):
     From Heusel et al. 2017 (arXiv 1706.08500). The features are those of Inception-v3 (2048 of them, of images
     (B, 1 or 3, H, W) rounded to 8 bits), or what the method `features` of a `network` of the run makes of what is at
     the two keys. Both sets are measured anew each time. The number moves with how many images there are, so compare
-    it at equal counts only. Raises `RunError` for fewer than two images, for features that are not finite, and where
-    the weights of Inception are not found.
+    it at equal counts only. Raises `Diverged` for features that are not finite, `RunError` for fewer than two images
+    and where the weights of Inception are not found.
     """
 
     fake: Read
@@ -77,7 +77,7 @@ class Fid(Evaluator, type="fid"):
             if moments.count < 2:
                 raise RunError(f"fid: needs at least two images at {port!r}, got {moments.count}")
             if not moments.finite:
-                raise RunError(f"fid: features of the {moments.count} images at {port!r} are not all finite numbers")
+                raise Diverged(f"fid: features of the {moments.count} images at {port!r} are not all finite numbers")
         return {"fid": frechet_distance(self.moments["fake"], self.moments["real"])}
 
     def protocol(self) -> str:

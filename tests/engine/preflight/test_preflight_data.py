@@ -59,7 +59,8 @@ def test_a_sample_that_cannot_be_read_is_a_fault_unless_some_may_be() -> None:
 def test_a_broken_image(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no image")
     message = said(f"{{mode: imagefolder, paths: {tmp_path}}}")
-    assert message.startswith(f"datasets.train: sample 0 cannot be used: {tmp_path}/broken.png cannot be read")
+    file = tmp_path / "broken.png"
+    assert message.startswith(f"datasets.train: sample 0 ({file}) cannot be used: {file} cannot be read")
 
 
 def test_samples_that_are_no_mappings_or_make_no_batch() -> None:
