@@ -7,7 +7,7 @@ from gradloom.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gradloom import datasets, networks
-    from gradloom.engine.loading import load_network
+    from gradloom.engine.saving.loading import load_network
     from gradloom.engine.trainer import Trainer
     from gradloom.engine.trainer import Trainer as ExtensibleTrainer
     from gradloom.errors import Diverged, Fault, Mark, OptionsError, RunError
@@ -22,7 +22,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "gradloom.engine.loading": ("load_network",),
+    "gradloom.engine.saving.loading": ("load_network",),
     "gradloom.engine.trainer": ("Trainer",),
     "gradloom.errors": ("Diverged", "Fault", "Mark", "OptionsError", "RunError"),
     "gradloom.parts": (

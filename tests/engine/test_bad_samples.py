@@ -11,10 +11,10 @@ from torch.utils.data import Dataset
 from torch.utils.data._utils.pin_memory import pin_memory
 
 import gradloom
-from gradloom.engine.data import Fetched, measuring_batches, training_batches
-from gradloom.engine.order import Position, mix
-from gradloom.engine.rejects import Bad, Rejects
-from gradloom.engine.samples import Portion, Seeded
+from gradloom.engine.data.feed import Fetched, measuring_batches, training_batches
+from gradloom.engine.data.order import Position, mix
+from gradloom.engine.data.rejects import Bad, Rejects
+from gradloom.engine.data.samples import Portion, Seeded
 from gradloom.errors import RunError
 from making import plan_of
 

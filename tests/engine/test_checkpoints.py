@@ -10,10 +10,10 @@ import torch
 
 import gradloom
 from gradloom.config.sections import Best, Checkpoints
-from gradloom.engine import disk
-from gradloom.engine.checkpoint import Damaged, Snapshot, examine, glance, write
-from gradloom.engine.shelf import Shelf
-from gradloom.engine.weights import Weights
+from gradloom.engine.saving import disk
+from gradloom.engine.saving.checkpoint import Damaged, Snapshot, examine, glance, write
+from gradloom.engine.saving.shelf import Shelf
+from gradloom.engine.saving.weights import Weights
 from gradloom.errors import OptionsError, RunError
 from making import GAN, gan_batch, plan_of, trainer_of, weights
 
@@ -271,7 +271,7 @@ def test_other_options_may_change(tmp_path: Path) -> None:
 
 
 def test_a_changed_learning_rate_takes_effect(tmp_path: Path) -> None:
-    from gradloom.engine.snapshot import give
+    from gradloom.engine.saving.snapshot import give
 
     changed = trainer_of(GAN, "steps.generator_step.optimizer_params.lr=0.5")
     give(changed, examine(saved(tmp_path)), lenient=True)
@@ -281,7 +281,7 @@ def test_a_changed_learning_rate_takes_effect(tmp_path: Path) -> None:
 
 
 def test_with_changes_allowed_what_fits_is_taken(tmp_path: Path) -> None:
-    from gradloom.engine.snapshot import give
+    from gradloom.engine.saving.snapshot import give
 
     folder = saved(tmp_path)
     changed = trainer_of(

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import gradloom
-from gradloom.engine.data import open_dataset, training_batches
-from gradloom.engine.order import Order, Position, mix, position_after, seed_of
-from gradloom.engine.samples import Seeded
+from gradloom.engine.data.feed import open_dataset, training_batches
+from gradloom.engine.data.order import Order, Position, mix, position_after, seed_of
+from gradloom.engine.data.samples import Seeded
 from gradloom.errors import RunError
 from making import plan_of
 

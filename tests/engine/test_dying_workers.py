@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gradloom.engine.workers import deaths_told
+from gradloom.engine.data.workers import deaths_told
 from gradloom.errors import RunError
 from making import plan_of
 
@@ -218,7 +218,7 @@ def test_other_errors_pass_as_they_are(error: Exception) -> None:
 
 
 def test_a_death_noticed_while_a_sample_is_drawn_is_not_that_samples_fault() -> None:
-    from gradloom.engine.samples import Seeded
+    from gradloom.engine.data.samples import Seeded
 
     class Interrupted:
         def __len__(self) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import gradloom
 from gradloom.config.binding import bind
 from gradloom.config.node import grown
-from gradloom.engine.weights import Weights, write_weights
+from gradloom.engine.saving.weights import Weights, write_weights
 from gradloom.errors import Mark, RunError
 from gradloom.parts import networks
 from making import GAN, gan_batch, trainer_of

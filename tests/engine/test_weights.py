@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gradloom.engine.weights import Weights, fill, read_weights, write_weights
+from gradloom.engine.saving.weights import Weights, fill, read_weights, write_weights
 from gradloom.errors import RunError
 from making import GAN, MLP, trainer_of, weights
 

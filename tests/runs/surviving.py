@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 
 import gradloom
-from gradloom.engine import disk
-from gradloom.engine.checkpoint import examine
+from gradloom.engine.saving import disk
+from gradloom.engine.saving.checkpoint import examine
 
 OPTIONS = """
 name: run

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gradloom.engine.checkpoint import examine
+from gradloom.engine.saving.checkpoint import examine
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import gradloom
-from gradloom.engine.checkpoint import examine
+from gradloom.engine.saving.checkpoint import examine
 from making import GAN, gan_batch, trainer_of, weights
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import gradloom
-from gradloom.engine.checkpoint import seal
+from gradloom.engine.saving.checkpoint import seal
 from gradloom.errors import RunError
 from gradloom.evaluators._inception import Inception
 from making import GAN, gan_batch, trainer_of

@@ -13,9 +13,9 @@ from gradloom.config.schedules import Schedule
 from gradloom.engine.adam import LeanAdam, LeanAdamW
 from gradloom.engine.averages import Average
 from gradloom.engine.calls import Bound
-from gradloom.engine.data import iterations_in_epoch
+from gradloom.engine.data.feed import iterations_in_epoch
 from gradloom.engine.precision import Precision
-from gradloom.engine.weights import average_beside, fill, read_weights, start_from
+from gradloom.engine.saving.weights import average_beside, fill, read_weights, start_from
 from gradloom.engine.world import World
 from gradloom.errors import RunError
 from gradloom.plan.plan import Call, Plan, Step

@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gradloom.engine.data import training_batches, training_data
+from gradloom.engine.data.feed import training_batches, training_data
+from gradloom.engine.data.order import mix
+from gradloom.engine.data.rejects import Rejects
+from gradloom.engine.data.workers import deaths_told
 from gradloom.engine.deadline import Deadline
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.hooks.checkpoints import Checkpoints
@@ -27,12 +30,9 @@ from gradloom.engine.hooks.metrics import Metrics
 from gradloom.engine.hooks.tensorboard import TensorBoard
 from gradloom.engine.interrupts import Interrupted
 from gradloom.engine.log import Lines, Log, Sink
-from gradloom.engine.order import mix
-from gradloom.engine.rejects import Rejects
-from gradloom.engine.shelf import Shelf
-from gradloom.engine.snapshot import give
+from gradloom.engine.saving.shelf import Shelf
+from gradloom.engine.saving.snapshot import give
 from gradloom.engine.start import Start
-from gradloom.engine.workers import deaths_told
 from gradloom.errors import Diverged, RunError
 
 if TYPE_CHECKING:

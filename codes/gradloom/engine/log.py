@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
-from gradloom.engine import disk
+from gradloom.engine.saving import disk
 
 Kind = Literal["train", "eval"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from gradloom.engine.checkpoint import examine
 from gradloom.engine.fit import fit
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.preflight.words import amount
+from gradloom.engine.saving.checkpoint import examine
 from gradloom.engine.start import start
 from gradloom.engine.trainer import Trainer
 from gradloom.engine.world import World

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gradloom.engine.changes import changes, refuse_changes
-from gradloom.engine.checkpoint import Checkpoint, examine
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.preflight.look import look_ahead
 from gradloom.engine.preflight.report import Report
-from gradloom.engine.shelf import Shelf
+from gradloom.engine.saving.changes import changes, refuse_changes
+from gradloom.engine.saving.checkpoint import Checkpoint, examine
+from gradloom.engine.saving.shelf import Shelf
 from gradloom.engine.world import World
 from gradloom.errors import OptionsError, RunError
 from gradloom.plan.plan import Plan

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from gradloom.engine import build
 from gradloom.engine.batches import Micro, split
-from gradloom.engine.changes import refuse_changes
-from gradloom.engine.checkpoint import examine, write
+from gradloom.engine.data.order import Position
 from gradloom.engine.fit import fit
 from gradloom.engine.folder import RunFolder
-from gradloom.engine.order import Position
 from gradloom.engine.rates import Rates
-from gradloom.engine.snapshot import give, take
+from gradloom.engine.saving.changes import refuse_changes
+from gradloom.engine.saving.checkpoint import examine, write
+from gradloom.engine.saving.snapshot import give, take
 from gradloom.engine.soundness import Soundness
 from gradloom.engine.start import start
 from gradloom.engine.world import World

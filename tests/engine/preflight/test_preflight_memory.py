@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import default_collate
 
 import gradloom
-from gradloom.engine.data import open_dataset
+from gradloom.engine.data.feed import open_dataset
 from gradloom.engine.preflight.ledger import Ledger
 from gradloom.engine.preflight.look import look_ahead
 from looking import SAMPLES, looked

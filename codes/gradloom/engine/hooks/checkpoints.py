@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from gradloom.config.sections import Checkpoints as Options
-from gradloom.engine import disk
-from gradloom.engine.checkpoint import Snapshot, write
 from gradloom.engine.hooks.hook import Hook, Run
-from gradloom.engine.shelf import Shelf
-from gradloom.engine.snapshot import HostMemory, take
+from gradloom.engine.saving import disk
+from gradloom.engine.saving.checkpoint import Snapshot, write
+from gradloom.engine.saving.shelf import Shelf
+from gradloom.engine.saving.snapshot import HostMemory, take
 
 
 class Checkpoints(Hook):

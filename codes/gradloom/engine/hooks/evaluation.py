@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 from gradloom.engine import build
 from gradloom.engine.batches import split
 from gradloom.engine.calls import Bound
-from gradloom.engine.data import measuring_batches
+from gradloom.engine.data.feed import measuring_batches
+from gradloom.engine.data.rejects import Rejects
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.hooks.images import show
 from gradloom.engine.interrupts import Interrupts
-from gradloom.engine.rejects import Rejects
 from gradloom.plan.plan import Call, Measure
 
 if TYPE_CHECKING:

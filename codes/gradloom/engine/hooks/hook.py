@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from gradloom.engine.data import Fetched
+from gradloom.engine.data.feed import Fetched
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.interrupts import Interrupts
 from gradloom.engine.log import Log
-from gradloom.engine.shelf import Shelf
+from gradloom.engine.saving.shelf import Shelf
 
 if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer

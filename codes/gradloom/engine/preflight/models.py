@@ -11,7 +11,7 @@ from gradloom.engine.averages import Average
 from gradloom.engine.preflight.findings import Findings, doubtful
 from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.words import in_plain_words
-from gradloom.engine.weights import average_beside, fill, read_weights, start_from
+from gradloom.engine.saving.weights import average_beside, fill, read_weights, start_from
 from gradloom.errors import RunError
 from gradloom.plan.plan import Network, Plan
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from gradloom.engine.data import open_dataset
+from gradloom.engine.data.feed import open_dataset
+from gradloom.engine.data.rejects import name_of
 from gradloom.engine.preflight.findings import Findings
 from gradloom.engine.preflight.words import dtype_of, in_plain_words
-from gradloom.engine.rejects import name_of
 from gradloom.errors import RunError, suggest
 from gradloom.plan import plan as planned
 from gradloom.plan.plan import Call, Plan

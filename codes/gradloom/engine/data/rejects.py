@@ -7,11 +7,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import Dataset
 
-from gradloom.engine.workers import death
+from gradloom.engine.data.workers import death
 from gradloom.errors import RunError
 from gradloom.plan import plan as planned
 
-_OURS = ("gradloom.engine.samples", "gradloom.engine.data", "gradloom.plan.plan")
+_OURS = ("gradloom.engine.data.samples", "gradloom.engine.data.feed", "gradloom.plan.plan")
 """Modules that call a dataset, where its mistakes are not."""
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from gradloom.config.binding import bind
 from gradloom.config.node import Node, grown
-from gradloom.engine.weights import fill, read_weights
+from gradloom.engine.saving.weights import fill, read_weights
 from gradloom.errors import Fault, Mark, RunError
 from gradloom.parts import networks
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gradloom.engine.checkpoint import Checkpoint, Snapshot
-from gradloom.engine.order import Position, mix
-from gradloom.engine.weights import Weights, fill
+from gradloom.engine.data.order import Position, mix
+from gradloom.engine.saving.checkpoint import Checkpoint, Snapshot
+from gradloom.engine.saving.weights import Weights, fill
 from gradloom.errors import RunError
 from gradloom.version import __version__
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from gradloom.engine.forms import Form, difference, form_of, most_common
-from gradloom.engine.order import Place, mix
-from gradloom.engine.rejects import Bad, describe, name_of
-from gradloom.engine.workers import death
+from gradloom.engine.data.forms import Form, difference, form_of, most_common
+from gradloom.engine.data.order import Place, mix
+from gradloom.engine.data.rejects import Bad, describe, name_of
+from gradloom.engine.data.workers import death
 
 _MORE_ATTEMPTS = 10  # at finding a sample to stand in, beyond the number that may be bad
 _VOTERS = 9  # first samples of a dataset that decide between the forms of a batch that is of two minds

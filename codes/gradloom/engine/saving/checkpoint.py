@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from gradloom.engine import disk
-from gradloom.engine.weights import Weights, read_weights, write_weights
+from gradloom.engine.saving import disk
+from gradloom.engine.saving.weights import Weights, read_weights, write_weights
 from gradloom.errors import RunError
 
 MANIFEST, STATE = "manifest.json", "state.pt"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gradloom.config.node import Node
-from gradloom.engine.checkpoint import Checkpoint
+from gradloom.engine.saving.checkpoint import Checkpoint
 from gradloom.errors import Fault, Mark, OptionsError
 from gradloom.plan.plan import Plan
 

@@ -8,10 +8,10 @@ from typing import Any, cast, overload
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from gradloom.engine.order import Order, Place, Position, seed_of
-from gradloom.engine.rejects import Bad, Rejects, describe, name_of
-from gradloom.engine.samples import Portion, Seeded
-from gradloom.engine.workers import start_worker, watched
+from gradloom.engine.data.order import Order, Place, Position, seed_of
+from gradloom.engine.data.rejects import Bad, Rejects, describe, name_of
+from gradloom.engine.data.samples import Portion, Seeded
+from gradloom.engine.data.workers import start_worker, watched
 from gradloom.errors import RunError
 from gradloom.plan import plan as planned
 from gradloom.plan.plan import Plan

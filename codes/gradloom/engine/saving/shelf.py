@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from gradloom.config.sections import Best, Checkpoints
-from gradloom.engine import disk
-from gradloom.engine.checkpoint import Checkpoint, Damaged, examine, glance
+from gradloom.engine.saving import disk
+from gradloom.engine.saving.checkpoint import Checkpoint, Damaged, examine, glance
 
 
 class Shelf:
