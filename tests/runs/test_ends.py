@@ -236,6 +236,24 @@ def test_a_scheduler_may_signal_every_process(options: Path) -> None:
     assert checkpoints(options)
 
 
+def test_interrupted_before_the_first_iteration(options: Path) -> None:
+    slow = ["eval.at_start=true", "eval.evaluators.patient.seconds=1"]
+    process = subprocess.Popen(
+        command(options, *slow), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    log, deadline = options.parent / "run" / "train.log", time.monotonic() + 60
+    while not (log.exists() and log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert checkpoints(options) == [0]
+    again = run(options, "eval.at_start=true", arguments=("--resume",))
+    assert again.returncode == 0, again.stderr
+    assert rows(options, "eval") == [0, 5, 10, 15, 20]
+
+
 def test_interrupted_twice_stops_at_once(options: Path) -> None:
     """The first signal comes in an iteration that takes a minute; the second does not wait for it."""
     process = started(options, "logger.print_freq=1", "logger.save_checkpoint_freq=1", "datasets.train.seconds=0.4")
@@ -322,6 +340,14 @@ def test_the_best_and_the_patience_survive_a_resume(options: Path) -> None:
     assert second.returncode == 0, second.stderr
     assert "better than 2, found after 10 iterations, in 3 reports" in second.stdout
     assert checkpoints(options) == [10, 25]
+
+
+def test_another_metric_begins_anew(options: Path) -> None:
+    first = run(options, "early_stopping={metric: patient, patience: 1}", "eval.evaluators.patient.series=[3, 4]")
+    assert "stopped early" in first.stdout
+    second = run(options, "early_stopping={metric: step/pix, patience: 4}", "train.niter=15", arguments=("--resume",))
+    assert second.returncode == 0
+    assert "stopped early" not in second.stdout
 
 
 def test_more_may_be_better(options: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from gradloom.config.names import file_name
+from gradloom.engine.saving import disk
 from gradloom.errors import RunError
 from gradloom.plan.drawing import listing
 from gradloom.plan.plan import Plan
@@ -56,10 +57,8 @@ class RunFolder:
             if self.path.exists() and not resuming:
                 archived = self._archive()
             self.path.mkdir(parents=True, exist_ok=True)
-            self._describe()
-            if foreseen:
-                text = "\n".join(map(self.plan.document.told, foreseen))
-                (self.path / "preflight.txt").write_text(text + "\n", encoding="utf-8")
+            for name, text in self._description(foreseen).items():
+                disk.replace(self.path / name, text)
         except OSError as error:
             raise RunError(f"the run's folder {self.path} cannot be written: {error}") from error
         return archived
@@ -74,16 +73,21 @@ class RunFolder:
         self.path.rename(target)
         return target
 
-    def _describe(self) -> None:
+    def _description(self, foreseen: Sequence[str]) -> dict[str, str]:
+        """The files that say what the run is."""
         document = self.plan.document
-        (self.path / "options.yml").write_text(document.told_text(), encoding="utf-8")
+        environment = {"command": document.told_command(sys.argv), **_environment()}
+        texts = {
+            "options.yml": document.told_text(),
+            "plan.txt": listing(self.plan) + "\n",
+            "environment.json": json.dumps(environment, indent=1) + "\n",
+        }
         if document.root:
             resolved = yaml.safe_dump(document.told_tree(), sort_keys=False, allow_unicode=True)
-            (self.path / "options.resolved.yml").write_text(resolved, encoding="utf-8")
-        (self.path / "plan.txt").write_text(listing(self.plan) + "\n", encoding="utf-8")
-        (self.path / "environment.json").write_text(
-            json.dumps({"command": document.told_command(sys.argv), **_environment()}, indent=1) + "\n"
-        )
+            texts["options.resolved.yml"] = resolved
+        if foreseen:
+            texts["preflight.txt"] = "".join(f"{document.told(line)}\n" for line in foreseen)
+        return texts
 
 
 def _environment() -> dict[str, object]:

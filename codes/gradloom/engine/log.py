@@ -137,9 +137,7 @@ class Lines(Silent):
         if later:
             with self._superseded.open("a", encoding="utf-8") as opened:
                 opened.write("".join(later))
-            scratch = self._rows.with_suffix(".partial")
-            disk.write(scratch, lambda file: file.write_text("".join(kept), encoding="utf-8"))
-            disk.rename(scratch, self._rows)
+            disk.replace(self._rows, "".join(kept))
         self._numbers = self._rows.open("a", encoding="utf-8")
 
     def close(self) -> None:

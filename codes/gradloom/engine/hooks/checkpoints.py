@@ -29,25 +29,26 @@ class Checkpoints(Hook):
 
     def __init__(self, options: Options, every: int | None, at_start: bool) -> None:
         self.options, self.every, self.at_start = options, every, at_start
-        self.measured: dict[str, float] = {}  # the numbers of the last evaluation
         self.best = math.inf  # of the metric to watch, or of its negative if more is better
-        self._saved = -1
         self._host = HostMemory()
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[object] | None = None
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"of": self._watched(), "best": self.best}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self.best = state["best"]
+        if state["of"] == self._watched():
+            self.best = state["best"]
+
+    def _watched(self) -> list[str]:
+        return [self.options.best.metric, self.options.best.mode] if self.options.best else []
 
     def start(self, run: Run) -> None:
         """Save what an evaluation before the first iteration found, and where there is nothing yet to return to."""
         better, put_off = self._better(run), run.news and run.trainer.iteration
-        if better or put_off or (self.at_start and next(run.shelf.complete(), None) is None):
+        if better or put_off or (self.at_start and not self._saved(run)):
             self.save(run)
-        self._saved = run.trainer.iteration
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
         if self._writing and self._writing.done():
@@ -57,9 +58,15 @@ class Checkpoints(Hook):
             self.save(run)
 
     def finish(self, run: Run) -> None:
-        if self._saved != run.trainer.iteration:
+        self.wait()
+        if not self._saved(run):
             self.save(run)
         self.wait()
+
+    def _saved(self, run: Run) -> bool:
+        """Whether there is a checkpoint of this iteration; the first process looks for all."""
+        here = any(one.iteration == run.trainer.iteration for one in run.shelf.complete())
+        return run.trainer.world.first(here)
 
     def wait(self) -> None:
         """Wait for what is being written.
@@ -90,7 +97,6 @@ class Checkpoints(Hook):
         self.wait()
         run.log.keep()
         snapshot = take(run.trainer, run.state(), run.news)
-        self._saved = run.trainer.iteration
         if not run.trainer.world.writes:
             return
         run.outcome["weights"] = str(run.folder.checkpoints / str(snapshot.iteration))

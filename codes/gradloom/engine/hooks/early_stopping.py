@@ -23,10 +23,12 @@ class EarlyStopping(Hook):
         self.waits = 0  # reports since then
 
     def state(self) -> dict[str, Any]:
-        return {"best": self.best, "found": self.found, "waits": self.waits}
+        of = [self.options.metric, self.options.mode]
+        return {"of": of, "best": self.best, "found": self.found, "waits": self.waits}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self.best, self.found, self.waits = state["best"], state["found"], state["waits"]
+        if state["of"] == [self.options.metric, self.options.mode]:
+            self.best, self.found, self.waits = state["best"], state["found"], state["waits"]
 
     def start(self, run: Run) -> None:
         self._look(run)

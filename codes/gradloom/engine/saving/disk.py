@@ -12,6 +12,17 @@ def write(file: Path, how: Callable[[Path], object]) -> None:
     flush(file)
 
 
+def replace(file: Path, text: str) -> None:
+    """Put a text in the place of a file's; the former one stays where that fails."""
+    scratch = file.with_name(f".{file.name}.partial")
+    try:
+        write(scratch, lambda to: to.write_text(text, encoding="utf-8"))
+        rename(scratch, file)
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
 def flush(path: Path) -> None:
     """Have the disk hold a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,0 +1,118 @@
+"""Runs of two processes: they save, end and go on together."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gradloom.engine.saving.checkpoint import examine
+
+ROOT = Path(__file__).resolve().parents[2]
+
+OPTIONS = """
+name: run
+datasets:
+  train: {mode: random_dataset, hq_shape: [1, 8, 8], length: 50, batch_size: 4}
+  val: {mode: random_dataset, hq_shape: [1, 8, 8], length: 6, batch_size: 3}
+networks:
+  generator: {which_model: dcgan_generator, image_size: 8, latent_dim: 4, channels: 1, nf: 4}
+  discriminator: {which_model: dcgan_discriminator, image_size: 8, channels: 1, nf: 4}
+steps:
+  generator_step:
+    training: generator
+    optimizer: adam
+    optimizer_params: {lr: 1e-3}
+    injectors:
+      noise: {type: noise, in: hq, shape: [4], out: z}
+      drawn: {type: generator, generator: generator, in: z, out: fake}
+    losses:
+      fool: {type: generator_gan, gan_type: gan, discriminator: discriminator, fake: fake}
+  discriminator_step:
+    training: discriminator
+    optimizer: adam
+    optimizer_params: {lr: 1e-3}
+    losses:
+      tell: {type: discriminator_gan, gan_type: gan, real: hq, fake: fake}
+eval:
+  evaluators:
+    brightness: {type: mean, for: generator.ema, value: fake}
+train: {niter: 20, val_freq: 10, manual_seed: 3}
+logger: {print_freq: 5, save_checkpoint_freq: 5}
+checkpoints: {best: {metric: brightness}}
+use_tb_logger: false
+"""
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Path:
+    file = tmp_path / "options.yml"
+    file.write_text(OPTIONS + f"path: {{experiments_root: {tmp_path}}}\n")
+    return file
+
+
+def command(options: Path, *changes: str, arguments: tuple[str, ...] = (), processes: int = 2) -> list[str]:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port = opened.getsockname()[1]
+    launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", f"--master_port={port}"]
+    start = [sys.executable, *(launcher if processes > 1 else []), "train.py", "-opt", str(options)]
+    return [*start, *arguments, *(["--set", *changes] if changes else [])]
+
+
+def started(options: Path, *changes: str, arguments: tuple[str, ...] = (), processes: int = 2) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(options, *changes, arguments=arguments, processes=processes), cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def run(options: Path, *changes: str, arguments: tuple[str, ...] = (), processes: int = 2) -> str:
+    process = started(options, *changes, arguments=arguments, processes=processes)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-3000:]
+    return output
+
+
+def test_a_resumed_run_ends_where_the_straight_one_does(options: Path) -> None:
+    run(options, "name=straight")
+    run(options, "train.niter=10")
+    output = run(options, arguments=("--resume",))
+    assert output.count("going on from") == 1  # one process tells, for both
+    ours, theirs = (examine(options.parent / name / "checkpoints" / "20") for name in ("run", "straight"))
+    for name in ("generator", "generator_ema", "discriminator", "discriminator_ema"):
+        other = theirs.weights(name)
+        for key, value in ours.weights(name).items():  # the running means of batch norm are those of the first process
+            assert torch.equal(value, other[key]) or "running" in key or "num_batches" in key
+    rows = [json.loads(line) for line in (options.parent / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["kind"], row["iteration"]) for row in rows] == [
+        ("train", 5), ("train", 10), ("eval", 10), ("train", 15), ("train", 20), ("eval", 20),
+    ]  # fmt: skip
+
+
+def test_a_signal_saves_once_and_one_process_may_go_on(options: Path) -> None:
+    process = started(options, "train.niter=1000000", "logger.save_checkpoint_freq=1000000", "train.val_freq=1000000")
+    metrics, deadline = options.parent / "run" / "metrics.jsonl", time.monotonic() + 120
+    while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert errors.count("go on with --resume") == 2
+    saved = max(int(one.name) for one in (options.parent / "run" / "checkpoints").iterdir())
+    assert f"stopped after {saved:,} iterations" in errors
+    output = run(options, f"train.niter={saved + 5}", arguments=("--resume",), processes=1)
+    assert f"after {saved:,} iterations" in output
+
+
+def test_a_batch_that_does_not_divide_is_refused(options: Path) -> None:
+    process = started(options, "datasets.train.batch_size=5")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "a batch of 5 does not divide by 2 processes" in errors
