@@ -287,7 +287,7 @@ def test_with_changes_allowed_what_fits_is_taken(tmp_path: Path) -> None:
     changed = trainer_of(
         GAN, "networks.generator.width=32", "networks.extra={which_model: test_mlp, inputs: 1, outputs: 1}"
     )
-    said = give(changed, examine(folder), lenient=True)
+    said, _ = give(changed, examine(folder), lenient=True)
     original = examine(folder).weights("discriminator")
     assert all(torch.equal(value, original[key]) for key, value in weights(changed.networks["discriminator"]).items())
     assert any("optimizer of generator_step" in sentence for sentence in said)

@@ -41,4 +41,4 @@ def test_killed_at_random_moments(tmp_path: Path, kills: int, changes: list[str]
 
 @pytest.mark.parametrize("changes", [[], ["checkpoints.async=true"], ["checkpoints.models=true"]], ids=str)
 def test_killed_at_operations_on_the_disk_in_the_middle_of_a_write(tmp_path: Path, changes: list[str]) -> None:
-    _survive(tmp_path, "writes", "5", *changes)
+    _survive(tmp_path, "writes", "9", *changes)

@@ -5,6 +5,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+_WINDOWS = os.name == "nt"
+
 
 def write(file: Path, how: Callable[[Path], object]) -> None:
     """Write a file, and have the disk hold it before going on."""
@@ -24,8 +26,10 @@ def replace(file: Path, text: str) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Have the disk hold a file, or the names in a folder; Windows knows nothing of the latter."""
+    if _WINDOWS and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -34,7 +38,7 @@ def flush(path: Path) -> None:
 
 def rename(source: Path, target: Path) -> None:
     """Give a file or folder another name at one stroke."""
-    source.rename(target)
+    source.replace(target)
 
 
 def remove(folder: Path) -> None:
