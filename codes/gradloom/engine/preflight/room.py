@@ -1,5 +1,6 @@
 """Whether what a run leaves will find room on the disk."""
 
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -48,14 +49,17 @@ def look(plan: Plan, models: Models, optimizer_state: int, first: int, findings:
 def _count(plan: Plan, first: int) -> tuple[int, int]:
     """How many checkpoints are written, and how many of them stay."""
     sections = plan.sections
-    last, every = sections.train.niter, sections.logger.save_checkpoint_freq
-    saved = {last} | ({*range(first // every * every + every, last + 1, every)} if every else set())
-    rules = sections.checkpoints
+    last, every, rules = sections.train.niter, sections.logger.save_checkpoint_freq, sections.checkpoints
+    saved = range(first // every * every + every, last + 1, every) if every else range(0)
+    written = len(saved) + (last not in saved)
     if rules.keep_last is None:
-        return len(saved), len(saved)
-    newest = set(sorted(saved)[-rules.keep_last :])
-    regular = {one for one in saved if rules.keep_every and one % rules.keep_every == 0}
-    return len(saved), min(len(saved), len(newest | regular) + (rules.best is not None))
+        return written, written
+    newest = [last, *(one for one in reversed(saved[-rules.keep_last :]) if one != last)][: rules.keep_last]
+    regular = range(0)
+    if every and rules.keep_every:
+        both = math.lcm(every, rules.keep_every)
+        regular = range(first // both * both + both, min(newest), both)
+    return written, min(written, len(newest) + len(regular) + (rules.best is not None))
 
 
 def _check(plan: Plan, room: Room, findings: Findings) -> None:

@@ -72,6 +72,7 @@ def plain(text: str, error: BaseException | Warning | None = None) -> str:
         if found := pattern.search(line):
             return words(found)
     line = re.sub(r"torch\.Size\(\[([\d, ]*)\]\)", r"(\1)", line)
+    line = re.sub(r" with <built-in method dim [^>]*> dimension\(s\)", " with fewer", line)  # a slip of torch's
     known = (
         type(error).__module__.startswith("gradloom.")
         or isinstance(error, RunError | RuntimeError | ValueError | Warning)
