@@ -235,17 +235,20 @@ def saves(count: int, device: str) -> None:
         }
         for number in range(count + 1):
             for kind, hook in hooks.items():
-                plain = iterations(trainer, batch, device)
                 began = time.perf_counter()
                 hook.save(run)
                 if trainer.read is not None:
                     trainer.read.wait()
                 stall = time.perf_counter() - began
-                with_save = stall + iterations(trainer, batch, device)
+                hook.wait()
+                plain = iterations(trainer, batch, device)
+                began = time.perf_counter()
+                hook.save(run)
+                saving = time.perf_counter() - began + iterations(trainer, batch, device)
                 hook.wait()
                 if number:
                     stalls[kind].append(stall)
-                    lost[kind].append(with_save - plain)
+                    lost[kind].append(saving - plain)
     figures = {f"{kind}_stall_ms": round(statistics.median(times) * 1000, 1) for kind, times in stalls.items()}
     figures |= {f"{kind}_lost_ms": round(statistics.median(times) * 1000, 1) for kind, times in lost.items()}
     report = {

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,8 @@ class Failing(gradloom.Injector, type="failing"):
     def forward(self, in_: torch.Tensor) -> torch.Tensor:
         self.calls += 1
         if self.calls > self.at:
+            if "SLEEP" in os.environ:
+                time.sleep(60)
             if "KILL" in os.environ:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise KeyError("a mistake in somebody's part")
@@ -118,6 +121,25 @@ def options(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of 20 iterations that is done."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "parts.py").write_text(PARTS + NETWORK)
+    (folder / "options.yml").write_text(OPTIONS + f"path: {{experiments_root: {folder}}}\n")
+    done = run(folder / "options.yml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "done: 20 iterations" in done.stdout
+    return folder / "run"
+
+
+@pytest.fixture
+def finished(options: Path, finished_run: Path) -> Path:
+    """The options of a run of 20 iterations that is done."""
+    shutil.copytree(finished_run, options.parent / "run")
+    return options
+
+
 def command(options: Path, *changes: str, arguments: tuple[str, ...] = ()) -> list[str]:
     return [sys.executable, "train.py", "-opt", str(options), *arguments, *(["--set", *changes] if changes else [])]
 
@@ -147,21 +169,18 @@ def last_line(text: str) -> str:
     return text.strip().splitlines()[-1]
 
 
-def test_done(options: Path) -> None:
-    done = run(options)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "done: 20 iterations" in done.stdout
-    assert checkpoints(options) == [5, 10, 15, 20]
+def test_done(finished: Path) -> None:
+    assert checkpoints(finished) == [5, 10, 15, 20]
+    assert rows(finished, "train") == rows(finished, "eval") == [5, 10, 15, 20]
 
 
-def test_done_already_is_said_at_once_and_changes_nothing(options: Path) -> None:
-    assert run(options).returncode == 0
-    before = {file: file.read_bytes() for file in (options.parent / "run").rglob("*.safetensors")}
-    again = run(options, "datasets.train.seconds=1000", "datasets.val.seconds=1000", arguments=("--resume",))
+def test_done_already_is_said_at_once_and_changes_nothing(finished: Path) -> None:
+    before = {file: file.read_bytes() for file in (finished.parent / "run").rglob("*.safetensors")}
+    again = run(finished, "datasets.train.seconds=1000", "datasets.val.seconds=1000", arguments=("--resume",))
     assert again.returncode == 0, again.stderr
     assert last_line(again.stdout) == "20 iterations are done already; raise train.niter to go on"
-    assert before == {file: file.read_bytes() for file in (options.parent / "run").rglob("*.safetensors")}
-    assert rows(options, "train") == [5, 10, 15, 20]
+    assert before == {file: file.read_bytes() for file in (finished.parent / "run").rglob("*.safetensors")}
+    assert rows(finished, "train") == [5, 10, 15, 20]
 
 
 def test_resuming_from_what_there_is(options: Path) -> None:
@@ -172,34 +191,32 @@ def test_resuming_from_what_there_is(options: Path) -> None:
     assert checkpoints(options) == [5, 10]
 
 
-def test_done_and_then_longer(options: Path) -> None:
-    assert run(options).returncode == 0
-    again = run(options, "train.niter=30", arguments=("--resume",))
+def test_done_and_then_longer(finished: Path) -> None:
+    again = run(finished, "train.niter=30", arguments=("--resume",))
     assert again.returncode == 0
     assert "train.niter: 20 -> 30" in again.stdout
-    assert checkpoints(options) == [5, 10, 15, 20, 25, 30]
-    assert rows(options, "train") == [5, 10, 15, 20, 25, 30]
+    assert checkpoints(finished) == [5, 10, 15, 20, 25, 30]
+    assert rows(finished, "train") == [5, 10, 15, 20, 25, 30]
 
 
-def test_going_on_from_an_earlier_checkpoint_sets_later_ones_aside(options: Path) -> None:
+def test_going_on_from_an_earlier_checkpoint_sets_later_ones_aside(finished: Path) -> None:
     """Or a run that goes on from 5 and is killed at 7 would be resumed at 20, on a branch that was left."""
-    assert run(options).returncode == 0
-    earlier = options.parent / "run" / "checkpoints" / "5"
-    again = run(options, "train.niter=7", arguments=("--resume", str(earlier)))
+    earlier = finished.parent / "run" / "checkpoints" / "5"
+    again = run(finished, "train.niter=7", arguments=("--resume", str(earlier)))
     assert again.returncode == 0, again.stderr
     assert "set aside: 20.abandoned-1, 15.abandoned-1, 10.abandoned-1" in again.stdout
-    assert rows(options, "train") == [5, 7]
-    superseded = (options.parent / "run" / "metrics.superseded.jsonl").read_text().splitlines()
+    assert rows(finished, "train") == [5, 7]
+    superseded = (finished.parent / "run" / "metrics.superseded.jsonl").read_text().splitlines()
     assert {json.loads(line)["iteration"] for line in superseded} == {10, 15, 20}
-    last = run(options, "train.niter=10", arguments=("--resume",))
+    last = run(finished, "train.niter=10", arguments=("--resume",))
     assert "after 7 iterations" in last.stdout
 
 
-def started(options: Path, *changes: str) -> subprocess.Popen[str]:
+def started(options: Path, *changes: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """A run that has reported something."""
     process = subprocess.Popen(
         command(options, "train.niter=1000000", *changes), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
     )  # fmt: skip
     metrics, deadline = options.parent / "run" / "metrics.jsonl", time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
@@ -256,15 +273,16 @@ def test_interrupted_before_the_first_iteration(options: Path) -> None:
 
 def test_interrupted_twice_stops_at_once(options: Path) -> None:
     """The first signal comes in an iteration that takes a minute; the second does not wait for it."""
-    process = started(options, "logger.print_freq=1", "logger.save_checkpoint_freq=1", "datasets.train.seconds=0.4")
+    process = started(options, environment={"FAIL_AT": "5", "SLEEP": "1"})
+    time.sleep(1)
+    began = time.monotonic()
     for number in (signal.SIGTERM, signal.SIGINT):
         process.send_signal(number)
-        time.sleep(0.2)
-    began = time.monotonic()
+        time.sleep(0.5)
     process.communicate(timeout=60)
     assert time.monotonic() - began < 30
     assert process.returncode == -signal.SIGINT
-    checkpoints(options)
+    assert checkpoints(options) == [5]
 
 
 def test_interrupted_while_measuring_the_measuring_is_put_off(options: Path) -> None:
@@ -382,10 +400,9 @@ def test_the_options_are_wrong(options: Path) -> None:
     assert not (options.parent / "run").exists()
 
 
-def test_changed_networks_and_steps_are_refused_unless_that_is_said(options: Path) -> None:
-    assert run(options).returncode == 0
+def test_changed_networks_and_steps_are_refused_unless_that_is_said(finished: Path) -> None:
     change = ["train.niter=25", "steps.step.losses.pix.weight=2", "steps.step.optimizer_params.lr=0.5"]
-    refused = run(options, *change, arguments=("--resume",))
+    refused = run(finished, *change, arguments=("--resume",))
     assert refused.returncode == 2
     assert (
         "steps.step.losses.pix.weight: absent in the checkpoint 20, 2 here; change it back, or resume with"
@@ -393,25 +410,24 @@ def test_changed_networks_and_steps_are_refused_unless_that_is_said(options: Pat
     )
     assert "steps.step.optimizer_params.lr: 0.01 in the checkpoint 20, 0.5 here" in refused.stderr
     assert last_line(refused.stderr) == "2 faults; nothing was run"
-    allowed = run(options, *change, arguments=("--resume", "--allow-changes"))
+    allowed = run(finished, *change, arguments=("--resume", "--allow-changes"))
     assert allowed.returncode == 0, allowed.stderr
     assert "steps.step.optimizer_params.lr: 0.01 -> 0.5" in allowed.stdout
-    lines = (options.parent / "run" / "metrics.jsonl").read_text().splitlines()
+    lines = (finished.parent / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["lr/step"] for line in lines if '"train"' in line][-1] == 0.5
 
 
 @pytest.mark.parametrize("name", ["state.pt", "net.safetensors", "net_ema.safetensors", "manifest.json"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(options: Path, name: str) -> None:
-    assert run(options).returncode == 0
-    straight = examine(options.parent / "run" / "checkpoints" / "20").weights("net")
-    file = options.parent / "run" / "checkpoints" / "20" / name
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(finished: Path, name: str) -> None:
+    straight = examine(finished.parent / "run" / "checkpoints" / "20").weights("net")
+    file = finished.parent / "run" / "checkpoints" / "20" / name
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    named = run(options, arguments=("--resume", str(file.parent)))
+    named = run(finished, arguments=("--resume", str(file.parent)))
     assert named.returncode == 1
     assert f"failed: {file.parent} is damaged: {name}" in named.stderr
-    again = run(options, arguments=("--resume",))
+    again = run(finished, arguments=("--resume",))
     assert again.returncode == 0, again.stderr
     assert f"checkpoints/20 is damaged: {name}" in again.stdout
     assert "looking for the one before" in again.stdout
@@ -420,11 +436,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(options: Path, n
     assert all((made_anew[key] == value).all() for key, value in straight.items())
 
 
-def test_all_damaged_is_a_failure(options: Path) -> None:
-    assert run(options).returncode == 0
-    for file in (options.parent / "run" / "checkpoints").rglob("state.pt"):
+def test_all_damaged_is_a_failure(finished: Path) -> None:
+    for file in (finished.parent / "run" / "checkpoints").rglob("state.pt"):
         file.write_bytes(file.read_bytes()[:-1])
-    failed = run(options, arguments=("--resume",))
+    failed = run(finished, arguments=("--resume",))
     assert failed.returncode == 1
     assert "there is no complete checkpoint in" in failed.stderr
     assert failed.stderr.count("state.pt has") == 4
