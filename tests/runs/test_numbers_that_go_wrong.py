@@ -271,6 +271,18 @@ def test_too_many_in_a_row_stop_the_run(options: Path) -> None:
     assert "iteration 4" in done.stderr
 
 
+def test_a_row_goes_on_when_the_run_is_resumed(options: Path) -> None:
+    changes = [f"datasets.train.bad={list(range(64))}", "nan.tolerate=3"]
+    first = run(options, *changes, "train.niter=2")
+    assert first.returncode == 0, first.stderr
+    assert "the last 2 updates of step were skipped: they were not finite" in first.stdout
+    assert not examine(options.parent / "run" / "checkpoints" / "2").sound
+    second = run(options, *changes, arguments=("--resume",))
+    assert second.returncode == 3
+    assert "4 updates of step in a row" in second.stderr
+    assert "the last in iteration 3" in second.stderr
+
+
 def test_the_cause_is_looked_for(options: Path) -> None:
     hurt(options)
     done = run(options, "nan.action=anomaly", "nan.tolerate=2")

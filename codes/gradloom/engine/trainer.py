@@ -57,8 +57,8 @@ class Trainer:
             name: [p for p in net.parameters() if p.requires_grad] for name, net in self.networks.items()
         }
         self._learning = tuple(self.networks)
-        parts = [call.part for call in self.calls]
-        self.soundness = Soundness([*self.networks.values(), *parts], self.world.device)
+        changing = [network for name, network in self.networks.items() if self.plan.networks[name].trainable]
+        self.soundness = Soundness([*changing, *(call.part for call in self.calls)], self.world.device)
         self.world.seed_apart(plan.sections.train.manual_seed)
 
     def train_step(self, batch: Mapping[str, Any], keep: Iterable[str] = ()) -> dict[str, Tensor]:
