@@ -39,7 +39,8 @@ steps:
     optimizer_params: {lr: 1e-3}
     injectors:
       noise: {type: noise, in: hq, shape: [4], out: z}
-      drawn: {type: generator, generator: generator, in: z, out: fake}
+      shaken: {type: shaken, in: z, out: shaken}
+      drawn: {type: generator, generator: generator, in: shaken, out: fake}
     losses:
       fool: {type: generator_gan, gan_type: gan, discriminator: discriminator, fake: fake}
       pix: {type: pix, criterion: l1, real: hq, fake: fake, weight: {linear: {from: 1, to: 0, end: 20}}}
@@ -86,6 +87,21 @@ class Shaken(torch.utils.data.Dataset):
     def __getitem__(self, index):
         image = torch.full((1, 8, 8), index / self.length)
         return {"hq": image + 0.1 * (random.random() + numpy.random.rand()) + 0.1 * torch.rand(1, 8, 8)}
+
+
+class Shake(gradloom.Injector, type="shaken"):
+    """Noise from sources that torch knows nothing of, and a number that is remembered."""
+
+    in_: gradloom.Read
+    out: gradloom.Write
+
+    def setup(self) -> None:
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, in_: torch.Tensor) -> torch.Tensor:
+        shaken = in_ + 0.1 * (random.random() + numpy.random.rand())
+        self.mean.lerp_(shaken.mean().detach(), 0.1)
+        return shaken - self.mean
 '''
 
 
