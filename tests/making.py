@@ -45,6 +45,29 @@ GAN = """
     train: {niter: 100, ema_rate: 0.9}
 """
 
+IMAGE_GAN = """
+networks:
+  generator: {which_model: dcgan_generator, image_size: 8, latent_dim: 4, channels: 1, nf: 4}
+  discriminator: {which_model: dcgan_discriminator, image_size: 8, channels: 1, nf: 4}
+steps:
+  generator_step:
+    training: generator
+    optimizer: adam
+    optimizer_params: {lr: 1e-3}
+    injectors:
+      noise: {type: noise, in: hq, shape: [4], out: z}
+      drawn: {type: generator, generator: generator, in: z, out: fake}
+    losses:
+      fool: {type: generator_gan, gan_type: gan, discriminator: discriminator, fake: fake}
+  discriminator_step:
+    training: discriminator
+    optimizer: adam
+    optimizer_params: {lr: 1e-3}
+    losses:
+      tell: {type: discriminator_gan, gan_type: gan, real: hq, fake: fake}
+"""
+"""The networks and steps of a GAN on images of 8 pixels."""
+
 
 def plan_of(text: str, *overrides: str) -> Plan:
     """Compile the text of an options file."""

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from gradloom.engine.saving.checkpoint import examine
+from making import IMAGE_GAN
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,25 +22,9 @@ name: run
 datasets:
   train: {mode: random_dataset, hq_shape: [1, 8, 8], length: 50, batch_size: 4}
   val: {mode: random_dataset, hq_shape: [1, 8, 8], length: 6, batch_size: 3}
-networks:
-  generator: {which_model: dcgan_generator, image_size: 8, latent_dim: 4, channels: 1, nf: 4}
-  discriminator: {which_model: dcgan_discriminator, image_size: 8, channels: 1, nf: 4}
-steps:
-  generator_step:
-    training: generator
-    optimizer: adam
-    optimizer_params: {lr: 1e-3}
-    injectors:
-      noise: {type: noise, in: hq, shape: [4], out: z}
-      drawn: {type: generator, generator: generator, in: z, out: fake}
-    losses:
-      fool: {type: generator_gan, gan_type: gan, discriminator: discriminator, fake: fake}
-  discriminator_step:
-    training: discriminator
-    optimizer: adam
-    optimizer_params: {lr: 1e-3}
-    losses:
-      tell: {type: discriminator_gan, gan_type: gan, real: hq, fake: fake}
+"""
+OPTIONS += IMAGE_GAN
+OPTIONS += """
 eval:
   evaluators:
     brightness: {type: mean, for: generator.ema, value: fake}
