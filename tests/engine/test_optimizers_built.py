@@ -136,3 +136,20 @@ def test_every_optimizer_of_torch_trains() -> None:
         trainer.train_step(gan_batch())
         after = weights(trainer.networks["generator"])
         assert all(not torch.equal(before[key], after[key]) for key in before), name
+
+
+def test_a_lean_adam_follows_a_network_into_another_memory_layout() -> None:
+    torch.manual_seed(0)
+    ours, theirs = (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1), nn.Flatten(), nn.Linear(2, 2)) for _ in "ab")
+    theirs.load_state_dict(ours.state_dict())
+    first, second = LeanAdam(ours.parameters(), lr=1e-2), optim.Adam(theirs.parameters(), lr=1e-2, foreach=False)
+    for iteration in range(6):
+        if iteration == 3:
+            ours.to(memory_format=torch.channels_last)
+        for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            other.grad = torch.randn_like(other)
+            one.grad = torch.empty_like(one).copy_(other.grad)
+        first.step()
+        second.step()
+    assert all(torch.equal(one, other) for one, other in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert first.state[ours[0].weight]["exp_avg"].stride() == ours[0].weight.stride()

@@ -1,16 +1,67 @@
 """Adam and AdamW on the CPU, without the bookkeeping that takes most of their time on small networks.
 
-Each update runs the same operations on each parameter in the same order as torch's own loop, so weights and state are
-the same to the bit (docs/decisions/0003). State, options and checkpoints are torch's.
+The state of many parameters lies in one piece of memory, and an update runs over all of it at once. Each number goes
+through the same operations in the same order as in torch's own loop, so weights and state are the same to the bit
+(docs/decisions/0003). State, options and checkpoints are torch's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, optim
+from torch import Tensor, nn, optim
 
 _EXTRAS = ("amsgrad", "maximize", "foreach", "capturable", "differentiable", "fused")
+_LARGE = 2**13  # numbers from which on to copy gradients costs more than to call torch once more
+
+
+class _Portion:
+    """Parameters that are updated together; what the optimizer's state holds of each is a view of the portion's."""
+
+    def __init__(self, parameters: list[Tensor], states: Sequence[dict[str, Any]]) -> None:
+        self.parameters, self._states = parameters, states
+        self._steps = torch.stack([state["step"] for state in states])
+        self._mean, self._square = (
+            _joined([_laid_out(state[key], one) for state, one in zip(states, parameters, strict=True)])
+            for key in ("exp_avg", "exp_avg_sq")
+        )
+        self._means = self._apart(self._mean)
+        views = zip(states, self._steps, self._means, self._apart(self._square), strict=True)
+        for state, step, mean, square in views:
+            state["step"], state["exp_avg"], state["exp_avg_sq"] = step, mean, square
+
+    def fits(self) -> bool:
+        """Whether all have gradients, laid out as they are, and are as many steps on, with the portion's state."""
+        for parameter, state, mean in zip(self.parameters, self._states, self._means, strict=True):
+            gradient, strides = parameter.grad, mean.stride()
+            if gradient is None or gradient.stride() != strides or gradient.is_sparse:
+                return False
+            if state.get("exp_avg") is not mean or parameter.stride() != strides:
+                return False
+        return len(set(self._steps.tolist())) == 1
+
+    def update(self, group: Mapping[str, Any]) -> None:
+        """Follow Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, with weight decay as the group has it."""
+        beta1, beta2 = group["betas"]
+        lr, decay = group["lr"], group["weight_decay"]
+        step = self._steps.add_(1)[0].item()
+        gradient = _joined([parameter.grad for parameter in self.parameters if parameter.grad is not None])
+        if decay and group["decoupled_weight_decay"]:
+            torch._foreach_mul_(self.parameters, 1 - lr * decay)
+        elif decay:
+            gradient = gradient.add(_joined(self.parameters), alpha=decay)
+        self._mean.lerp_(gradient, 1 - beta1)
+        self._square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        denominators = self._apart(self._square.sqrt().div_((1 - beta2**step) ** 0.5).add_(group["eps"]))
+        torch._foreach_addcdiv_(self.parameters, self._means, denominators, -lr / (1 - beta1**step))
+
+    def _apart(self, flat: Tensor) -> list[Tensor]:
+        """Views of a piece of memory, shaped and laid out as the parameters are."""
+        views, offset = [], 0
+        for parameter in self.parameters:
+            views.append(flat.as_strided(parameter.shape, parameter.stride(), offset))
+            offset += parameter.numel()
+        return views
 
 
 class _Lean(optim.Adam):
@@ -19,48 +70,74 @@ class _Lean(optim.Adam):
     def __init__(self, params: Any, **options: Any) -> None:
         super().__init__(params, **options)
         self._plain = not any(group[option] for group in self.param_groups for option in _EXTRAS)
+        self._portions: list[tuple[dict[str, Any], _Portion]] = []
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient."""
-        if closure is not None or not self._plain or not self._fits():
-            return super().step(closure)
-        for group in self.param_groups:
-            self._update(group)
-        return None
+        return super().step(closure) if closure is not None or not self.update() else None
 
-    def _fits(self) -> bool:
-        """Whether every parameter with a gradient has state, and gradients are dense."""
-        state = self.state
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                gradient = parameter.grad
-                if gradient is not None and (parameter not in state or gradient.is_sparse or parameter.is_complex()):
-                    return False
+    def update(self) -> bool:
+        """Do what `step` does, without the marks that torch sets for its profiler; False where that is not plain."""
+        if not self._plain or not (self._fits() or self._arrange()):
+            return False
+        for group, portion in self._portions:
+            portion.update(group)
         return True
 
-    def _update(self, group: dict[str, Any]) -> None:
-        """Follow Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, with weight decay as the class has it."""
-        beta1, beta2 = group["betas"]
-        lr, eps, decay, decoupled = group["lr"], group["eps"], group["weight_decay"], group["decoupled_weight_decay"]
-        for parameter in group["params"]:
-            gradient: Tensor | None = parameter.grad
-            if gradient is None:
-                continue
-            state = self.state[parameter]
-            mean, square, steps = state["exp_avg"], state["exp_avg_sq"], state["step"]
-            steps += 1
-            step = steps.item()
-            if decay:
-                if decoupled:
-                    parameter.mul_(1 - lr * decay)
-                else:
-                    gradient = gradient.add(parameter, alpha=decay)
-            mean.lerp_(gradient, 1 - beta1)
-            square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            scale = (1 - beta2**step) ** 0.5
-            denominator = (square.sqrt() / scale).add_(eps)
-            parameter.addcdiv_(mean, denominator, value=-lr / (1 - beta1**step))
+    def _fits(self) -> bool:
+        """Whether the portions are those that have gradients now."""
+        covered = sum(len(portion.parameters) for _, portion in self._portions)
+        return covered == self._num_gradients() and all(portion.fits() for _, portion in self._portions)
+
+    def _num_gradients(self) -> int:
+        return sum(one.grad is not None for group in self.param_groups for one in group["params"])
+
+    def _arrange(self) -> bool:
+        """Lay the state out anew; False where some of it is not there yet, or cannot be laid out."""
+        having = [one for group in self.param_groups for one in group["params"] if one.grad is not None]
+        if not all(one in self.state and type(one) is nn.Parameter and _is_dense(one) for one in having):
+            return False
+        self._portions = [
+            (group, _Portion(portion, [self.state[one] for one in portion]))
+            for group in self.param_groups
+            for portion in _in_portions([one for one in group["params"] if one.grad is not None])
+        ]
+        return self._fits()
+
+
+def act(optimizer: optim.Optimizer) -> None:
+    """Let an optimizer update its parameters; gradients must not be tracked."""
+    if not (isinstance(optimizer, _Lean) and optimizer.update()):
+        optimizer.step()
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """The numbers of dense tensors as they lie in memory, one tensor after the other; of a single one no copy."""
+    flat = [tensor.as_strided((tensor.numel(),), (1,)) for tensor in tensors]
+    return flat[0] if len(flat) == 1 else torch.cat(flat)
+
+
+def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+    """A tensor in the memory layout of another."""
+    return tensor if tensor.stride() == like.stride() else torch.empty_like(like).copy_(tensor)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor of real numbers fills its memory, in one of the layouts that have a name."""
+    if tensor.layout != torch.strided or tensor.is_complex():
+        return False
+    other = {4: torch.channels_last, 5: torch.channels_last_3d}.get(tensor.dim())
+    return tensor.is_contiguous() or (other is not None and tensor.is_contiguous(memory_format=other))
+
+
+def _in_portions(parameters: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Large parameters alone, whose gradients are not copied then, and small ones of one type together."""
+    small: dict[torch.dtype, list[Tensor]] = {}
+    for parameter in parameters:
+        if parameter.numel() < _LARGE:
+            small.setdefault(parameter.dtype, []).append(parameter)
+    return [*small.values(), *([parameter] for parameter in parameters if parameter.numel() >= _LARGE)]
 
 
 class LeanAdam(_Lean):

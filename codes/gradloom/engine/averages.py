@@ -4,7 +4,6 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
@@ -15,7 +14,7 @@ class Average:
 
     def __init__(self, network: nn.Module, rate: float) -> None:
         self.network = deepcopy(network).eval().requires_grad_(False)
-        self._mean = get_ema_multi_avg_fn(rate)  # type: ignore[no-untyped-call]
+        self._rate = rate
         self._parameters = list(zip(self.network.parameters(), network.parameters(), strict=True))
         pairs = zip(self.network.modules(), network.modules(), strict=True)
         self._buffers = [
@@ -36,4 +35,4 @@ class Average:
             else:
                 average.copy_(current)
         for averages, currents in groups.values():
-            self._mean(averages, currents, 0)
+            torch._foreach_lerp_(averages, currents, 1 - self._rate)

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from gradloom.engine.adam import act
+
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -46,6 +48,6 @@ class Precision:
             if scaler:
                 scaler.step(optimizer)
             else:
-                optimizer.step()
+                act(optimizer)
         if scaler:
             scaler.update(None if self.scales else 1.0)

@@ -43,7 +43,6 @@ class Soundness:
         self._kept: list[Tensor] = []
         self.remember()
 
-    @torch.no_grad()
     def judge(self, iteration: int, step: str, total: Tensor, gradients: Sequence[Tensor]) -> bool:
         """Whether an update may be made, as far as the host knows; on a GPU a bad one poisons its gradients."""
         verdict: bool | Tensor

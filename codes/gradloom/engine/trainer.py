@@ -57,6 +57,10 @@ class Trainer:
             name: [p for p in net.parameters() if p.requires_grad] for name, net in self.networks.items()
         }
         self._learning = tuple(self.networks)
+        self._parameters = {
+            name: [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            for name, optimizer in self.optimizers.items()
+        }
         changing = [network for name, network in self.networks.items() if self.plan.networks[name].trainable]
         self.soundness = Soundness([*changing, *(call.part for call in self.calls)], self.world.device)
         self.world.seed_apart(plan.sections.train.manual_seed)
@@ -96,7 +100,7 @@ class Trainer:
             self.precision.backward(total if micro.share == 1 else micro.share * total, routine.step.name)
             for key in routine.exports:
                 micro.state[key] = _detached(micro.state[key])
-        self._update(routine, metrics[f"{routine.step.name}/total"].clone())
+        self._update(routine, metrics[f"{routine.step.name}/total"])
 
     @torch.no_grad()
     def _supply(self, routine: Routine) -> None:
@@ -135,6 +139,7 @@ class Trainer:
         _add(metrics, f"{routine.step.name}/total", total, micro.share)
         return total
 
+    @torch.no_grad()
     def _update(self, routine: Routine, total: Tensor) -> None:
         """Let the step's optimizer act on the gradients, and averages follow, unless a number is not finite."""
         step = routine.step
@@ -142,9 +147,11 @@ class Trainer:
         if self.read is not None:
             self.read.wait()
             self.read = None
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        parameters = self._parameters[step.updater or step.name]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        self.world.average([*gradients, total])
+        if self.world.processes > 1:
+            total = total.clone()
+            self.world.average([*gradients, total])
         sound = self.soundness.judge(self.iteration, step.name, total, gradients)
         self.precision.unscale(optimizer, step.name)
         if step.clip_grad_norm or step.clip_grad_eps:
