@@ -131,6 +131,10 @@ class Part(nn.Module):
         """The files that `setup` reads or fetches, so that a run can say beforehand what is missing."""
         return ()
 
+    def twice(self) -> Iterable[str]:
+        """The networks whose gradients the part takes gradients of; those are not compiled."""
+        return ()
+
     @property
     def gate(self) -> Gate:
         """The iterations in which the part takes part."""

@@ -108,6 +108,19 @@ class NotFinite:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How networks are run. What is left to `auto` is measured after the first iteration, network by network."""
+
+    channels_last: bool | Literal["auto"] = "auto"  # the memory layout of networks with convolutions of images
+    compile: bool | Literal["auto"] = "auto"  # torch.compile; auto tries it on a GPU, for runs long enough to pay
+    tf32: bool | None = None  # products of float32 in 19 bits on a GPU; None leaves it to torch
+    seconds: Annotated[float, Gt(0)] = 20.0  # to measure for; what has begun is finished
+
+    def __str__(self) -> str:
+        return f"{self.channels_last} {self.compile} {self.tf32}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
     """When to end a run because of a metric: an evaluator's, or a mean that is logged while training."""
 
@@ -154,6 +167,7 @@ class Sections:
     early_stopping: EarlyStopping | None = None
     path: Paths = Paths()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    speed: Literal["auto", "safe"] | Speed = "auto"  # safe measures nothing and changes nothing
     gpu_ids: list[Count] | None = None
     start_step: Annotated[int, Ge(-1)] = -1  # the iteration before the first
     use_tb_logger: bool = True

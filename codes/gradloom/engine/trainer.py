@@ -20,6 +20,7 @@ from gradloom.engine.saving.changes import refuse_changes
 from gradloom.engine.saving.checkpoint import examine, write
 from gradloom.engine.saving.snapshot import give, take
 from gradloom.engine.soundness import Soundness
+from gradloom.engine.speed.tuning import Tuning
 from gradloom.engine.start import start
 from gradloom.engine.world import World
 from gradloom.errors import RunError
@@ -46,6 +47,7 @@ class Trainer:
         self.optimizers = build.optimizers(self.plan, self.networks)
         self.precision = build.precision(self.plan, self.world)
         self.calls = build.calls(self.plan, self.networks, self.emas, self.world)
+        self.tuning = Tuning(self.plan, self.networks, self.emas, self.optimizers.values(), self.world, self.precision)
         self.rates = Rates(self.plan, self.optimizers)
         self.iteration = plan.sections.start_step + 1
         self.position = Position()
@@ -82,6 +84,8 @@ class Trainer:
                 self._supply(routine)
         self.soundness.after(self.iteration)
         self.iteration += 1
+        if self.tuning.pending:
+            self.tuning.choose(self.plan.sections.train.niter - self.iteration)
         return metrics
 
     def advance(self) -> None:

@@ -44,6 +44,9 @@ class DiscriminatorGan(Loss, type="discriminator_gan"):
         if not self.gradient_penalty and (self.gradient_penalty_weight, self.gradient_penalty_centre) != (10, 1):
             raise ValueError("there is no penalty to weigh or to centre; write 'gradient_penalty: true' too")
 
+    def twice(self) -> tuple[str, ...]:
+        return (self.discriminator,) if self.gradient_penalty else ()
+
     def forward(self, discriminator: nn.Module, real: Any, fake: Any) -> tuple[Scalar, Metrics]:
         reals = on_tensors(Tensor.detach, inputs(self.real, real, self.noise))
         fakes = on_tensors(Tensor.detach, inputs(self.fake, fake, self.noise))

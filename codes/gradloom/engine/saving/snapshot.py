@@ -59,6 +59,7 @@ def take(
         "optimizers": {name: _optimizer_state(optimizer) for name, optimizer in trainer.optimizers.items()},
         "scalers": {name: scaler.state_dict() for name, scaler in trainer.precision.scalers.items()},
         "parts": {call.path: _steady(call.part) for call in trainer.calls if call.part.state_dict()},
+        "speed": {name: choice.plain() for name, choice in trainer.tuning.choices.items()},
         "random": trainer.world.gather(_random_state()),
         "run": dict(run or {}),
     }
@@ -98,6 +99,7 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tup
                       checkpoint, True)  # fmt: skip
     parts = {call.path: call.part for call in trainer.calls if call.part.state_dict()}
     said += _give_all("part", parts, state["parts"], lambda part, kept: part.load_state_dict(kept), checkpoint, lenient)
+    trainer.tuning.repeat(state.get("speed", {}))
     trainer.iteration = state["iteration"]
     trainer.position = Position(*state["position"])
     trainer.rates.factor = state["lr_factor"]

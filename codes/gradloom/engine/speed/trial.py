@@ -1,0 +1,130 @@
+"""Time a network forward and backward, on inputs like those that a run gave it."""
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradloom.engine.precision import Precision
+
+_ROUNDS = 7  # timed, of both in turn
+_GAIN = 0.95  # the share of the time that a change has to get below
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network was called with: tensors are copies, which want gradients where the run's did."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Inputs":
+        return cls(*_each((args, kwargs), _copy))
+
+    def shapes(self) -> list[str]:
+        """The types and shapes of the tensors, in order."""
+        return [f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in _tensors((self.args, self.kwargs))]
+
+    def size(self) -> int:
+        """How many numbers there are."""
+        return sum(tensor.numel() for tensor in _tensors((self.args, self.kwargs)))
+
+
+class Trial:
+    """Compares copies of a network, which may be changed; the network and the run's random numbers stay as they are.
+
+    The parameters in `learning` get gradients, whatever the network is used for at the moment.
+    """
+
+    def __init__(
+        self, network: nn.Module, learning: Collection[str], inputs: Inputs, device: torch.device, precision: Precision
+    ) -> None:
+        self._network, self._inputs, self._device, self._precision = network, inputs, device, precision
+        self._learning = learning
+        with self._aside():
+            self._plain = self._copy()
+            self._pass(self._plain)
+            self.seconds = min(self._pass(self._plain) for _ in range(2))
+
+    def share(self, change: Callable[[nn.Module], None], deadline: float) -> float:
+        """The time of a changed copy, as a share of the network's as it is; raises what the copy raises.
+
+        After the deadline, by the clock of `time.monotonic`, no further round begins.
+        """
+        with self._aside():
+            other = self._copy()
+            change(other)
+            self._pass(other)
+            with torch.no_grad():
+                self._call(other.eval())
+            other.train(self._network.training)
+            self._pass(other)
+            shares: list[float] = []
+            while len(shares) < _ROUNDS and (not shares or time.monotonic() < deadline):
+                shares.append(self._pass(other) / self._pass(self._plain))
+        return median(shares)
+
+    def _copy(self) -> nn.Module:
+        copy = deepcopy(self._network)
+        for name, parameter in copy.named_parameters():
+            parameter.requires_grad_(name in self._learning)
+        return copy
+
+    def _aside(self) -> Any:
+        devices = [self._device] if self._device.type == "cuda" else []
+        return torch.random.fork_rng(devices)
+
+    def _call(self, network: nn.Module) -> Any:
+        with self._precision.cast():
+            return network(*self._inputs.args, **self._inputs.kwargs)
+
+    def _pass(self, network: nn.Module) -> float:
+        """Seconds that one pass takes, with gradients where the run has them."""
+        _wait(self._device)
+        began = time.perf_counter()
+        outputs = [one for one in _tensors(self._call(network)) if one.requires_grad]
+        if outputs:
+            torch.autograd.backward(outputs, [torch.ones_like(one) for one in outputs])
+        _wait(self._device)
+        took = time.perf_counter() - began
+        network.zero_grad()
+        for tensor in _tensors((self._inputs.args, self._inputs.kwargs)):
+            tensor.grad = None
+        return took
+
+
+def gains(share: float) -> bool:
+    """Whether a change is worth it."""
+    return share < _GAIN
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone().requires_grad_(tensor.requires_grad)
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Change every tensor in tuples, lists and mappings."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_each(one, change) for one in value)
+    return {key: _each(one, change) for key, one in value.items()} if isinstance(value, dict) else value
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(one)

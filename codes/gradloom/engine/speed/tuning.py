@@ -1,0 +1,197 @@
+"""Choose how each network is laid out and run: as the options say, or by measuring once its inputs are known.
+
+What is measured takes effect after a run's first iteration, so that it does not depend on whether it was measured now
+or remembered; a run that goes on from a checkpoint repeats the checkpoint's choice.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from gradloom.config.sections import Speed
+from gradloom.engine.precision import Precision
+from gradloom.engine.speed.choice import Choice, Remembered
+from gradloom.engine.speed.layout import follow, has_images, put_channels_last
+from gradloom.engine.speed.trial import Inputs, Trial, gains
+from gradloom.engine.world import World
+from gradloom.plan.plan import Plan
+
+_WORTH_SECONDS = {"cuda": 0.5e-3}  # a pass of a network that takes less has nothing to gain
+_WORTH_SECONDS_ELSEWHERE = 5e-3
+_COMPILE_PAYS_SECONDS = 600.0  # what a network still has to run, for a compilation of about a minute to pay
+
+
+class Tuning:
+    """The choices of a run, made once; `news` says what was chosen, for somebody to tell."""
+
+    def __init__(
+        self, plan: Plan, networks: Mapping[str, nn.Module], averages: Mapping[str, nn.Module],
+        optimizers: Iterable[Optimizer], world: World,
+    ) -> None:  # fmt: skip
+        self._plan, self._networks, self._averages = plan, networks, averages
+        self._optimizers, self._world = [*optimizers], world
+        self._options = speed_of(plan)
+        self._differentiated = {name for step in plan.steps for call in step.losses for name in call.part.twice()}
+        self._learning = {
+            name: [each for each, parameter in network.named_parameters() if parameter.requires_grad]
+            for name, network in networks.items()
+        }
+        self.choices: dict[str, Choice] = {}
+        self.news: list[str] = []
+        self._inputs: dict[str, Inputs] = {}
+        _set_precision(self._options, world.device, self.news)
+        told = {name: self._told(name) for name in networks}
+        self.apply({name: choice for name, choice in told.items() if choice.channels_last or choice.compile})
+        measured = [name for name in networks if self._open(name)]
+        self._watching = [networks[name].register_forward_pre_hook(self._note(name), with_kwargs=True)
+                          for name in measured]  # fmt: skip
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something left to choose."""
+        return bool(self._watching)
+
+    def choose(self, precision: Precision, iterations: int) -> None:
+        """Choose for the networks that were called since the trainer was made; `iterations` are still to come."""
+        self._stop_watching()
+        remembered = Remembered(self._plan, self._world.device, {n: one.shapes() for n, one in self._inputs.items()})
+        chosen: dict[str, Choice] = {}
+        if self._world.writes:
+            chosen = remembered.recall()
+            if chosen.keys() != self._inputs.keys():
+                chosen = self._measure(precision, iterations)
+                self.news += filter(None, [remembered.keep(chosen)])
+        self._inputs = {}
+        self.apply(self._world.first(chosen))
+
+    def take_news(self) -> list[str]:
+        """What there is to tell since this was asked last."""
+        news, self.news = self.news, []
+        return news
+
+    def apply(self, choices: Mapping[str, Choice]) -> None:
+        """Lay out and run networks as chosen; what is so already stays."""
+        for name, choice in choices.items():
+            before = self.choices.get(name, Choice())
+            missing = Choice(choice.channels_last and not before.channels_last, choice.compile and not before.compile)
+            _change(self._networks[name], missing)
+            if name in self._averages:
+                _change(self._averages[name], replace(missing, compile=False))
+            self.choices[name] = choice
+            self.news.append(f"speed: {name}: {choice}")
+        follow(self._optimizers)
+
+    def repeat(self, choices: Mapping[str, Mapping[str, Any]]) -> None:
+        """Do as a checkpoint says, where the options leave the choice."""
+        if choices and self.pending:
+            self._stop_watching()
+            self._inputs = {}
+            open_ones = {name: Choice(**one) for name, one in choices.items() if self._open(name)}
+            self.apply({name: replace(choice, why=f"as before: {choice.why}") for name, choice in open_ones.items()})
+
+    def _told(self, name: str) -> Choice:
+        """What the options say of a network, as far as they do."""
+        options, network = self._options, self._networks[name]
+        layout = options.channels_last is True and has_images(network)
+        compiled = options.compile is True and name not in self._differentiated
+        return Choice(layout, compiled, "as the options say")
+
+    def _open(self, name: str) -> bool:
+        """Whether there is a choice for a network that the options leave."""
+        return (self._options.channels_last == "auto" and has_images(self._networks[name])) or self._may_compile(name)
+
+    def _may_compile(self, name: str) -> bool:
+        auto = self._options.compile == "auto" and self._world.device.type == "cuda"
+        return auto and name not in self._differentiated
+
+    def _note(self, name: str) -> Any:
+        """A hook that keeps the largest inputs of a network, of those calls that want gradients if there are any."""
+        wanted: dict[bool, int] = {}
+
+        def note(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            inputs = Inputs.of(args, kwargs)
+            grad = torch.is_grad_enabled()
+            if (True in wanted and not grad) or inputs.size() <= wanted.get(grad, -1):
+                return
+            wanted[grad] = inputs.size()
+            self._inputs[name] = inputs
+
+        return note
+
+    def _stop_watching(self) -> None:
+        for handle in self._watching:
+            handle.remove()
+        self._watching = []
+
+    def _measure(self, precision: Precision, iterations: int) -> dict[str, Choice]:
+        """Try the networks, the largest inputs first, until the time is over."""
+        deadline = time.monotonic() + self._options.seconds
+        order = sorted(self._inputs, key=lambda name: -self._inputs[name].size())
+        chosen = {}
+        for name in order:
+            if time.monotonic() >= deadline:
+                chosen[name] = Choice(why="no time left to measure")
+                continue
+            network, inputs = self._networks[name], self._inputs[name]
+            trial = Trial(network, self._learning[name], inputs, self._world.device, precision)
+            chosen[name] = self._best(name, trial, iterations, deadline)
+        return {name: chosen[name] for name in self._inputs}
+
+    def _best(self, name: str, trial: Trial, iterations: int, deadline: float) -> Choice:
+        """Time the network as it is, and in each way that may be quicker."""
+        device, network = self._world.device, self._networks[name]
+        if trial.seconds < _WORTH_SECONDS.get(device.type, _WORTH_SECONDS_ELSEWHERE):
+            return Choice(why=f"a pass takes {trial.seconds * 1e3:.1f} ms")
+        best, told = Choice(), [f"a pass takes {trial.seconds * 1e3:.1f} ms"]
+        if self._options.channels_last == "auto" and has_images(network):
+            best = _better(trial, best, Choice(channels_last=True), deadline, told)
+        if self._may_compile(name):
+            if trial.seconds * iterations < _COMPILE_PAYS_SECONDS:
+                told.append("too short a run to compile for")
+            elif time.monotonic() < deadline:
+                best = _better(trial, best, replace(best, compile=True), deadline, told)
+        return replace(best, why=", ".join(told))
+
+
+def speed_of(plan: Plan) -> Speed:
+    """The options of speed, in full."""
+    told = plan.sections.speed
+    if isinstance(told, Speed):
+        return told
+    return Speed() if told == "auto" else Speed(channels_last=False, compile=False)
+
+
+def _change(network: nn.Module, choice: Choice) -> None:
+    """Lay a network out, or let it be compiled when it is called next."""
+    if choice.channels_last:
+        put_channels_last(network)
+    if choice.compile:
+        network.compile()
+
+
+def _better(trial: Trial, best: Choice, other: Choice, deadline: float, told: list[str]) -> Choice:
+    """The other choice, if the network gains by it."""
+    word = "compile" if other.compile else "channels_last"
+    try:
+        share = trial.share(lambda network: _change(network, other), deadline)
+    except Exception as error:  # whatever the network or a compiler makes of it
+        told.append(f"{word} fails: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+        return best
+    told.append(f"{word} {share:.2f} of that")
+    return other if gains(share) else best
+
+
+def _set_precision(options: Speed, device: torch.device, news: list[str]) -> None:
+    """Let products of float32 be rounded, or not, where the options say so."""
+    if options.tf32 is None:
+        return
+    if device.type != "cuda":
+        news.append("speed: tf32 makes no difference without a GPU")
+        return
+    torch.set_float32_matmul_precision("high" if options.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = options.tf32
