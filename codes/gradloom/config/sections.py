@@ -157,6 +157,7 @@ class Sections:
     gpu_ids: list[Count] | None = None
     start_step: Annotated[int, Ge(-1)] = -1  # the iteration before the first
     use_tb_logger: bool = True
+    checkpointing_enabled: bool = False  # networks compute their blocks anew in backward passes, to save memory
     anomaly_detection: bool = False
     plugins: list[str] = field(default_factory=list)
     pretrained: dict[str, Pretrained] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from gradloom.engine.averages import Average
 from gradloom.engine.calls import Bound
 from gradloom.engine.data.feed import iterations_in_epoch
 from gradloom.engine.precision import Precision
+from gradloom.engine.recomputing import recompute
 from gradloom.engine.saving.weights import average_beside, fill, read_weights, start_from
 from gradloom.engine.world import World
 from gradloom.errors import RunError
@@ -41,6 +42,9 @@ def networks(plan: Plan, world: World) -> tuple[dict[str, nn.Module], list[str]]
             raise RunError(network.recipe.node.fault(f"{network.which_model} cannot be built: {error}")) from error
         if network.pretrained:
             said.append(f"{name}: {start_from(module, network.pretrained, plan.sections.path.strict_load)}")
+        blocks = recompute(network, module)
+        if network.checkpointing:
+            said.append(f"{name}: {blocks or 'no'} blocks to compute anew in backward passes")
         module.to(world.device)
         built[name] = module if network.trainable else module.eval().requires_grad_(False)
     return built, said
