@@ -61,6 +61,24 @@ def move_under(section: str) -> Callable[[Fields, str], str]:
     return mend
 
 
+def into_each(section: str, inner: str, option: str) -> Callable[[Fields, str], str]:
+    """Give the option, by another name, to each entry of a section that has such a mapping and does not say it."""
+
+    def mend(fields: Fields, key: str) -> str:
+        node = fields.pop(key)
+        entries = dict(fields[section].fields) if section in fields else {}
+        for name, entry in entries.items():
+            options = entry.get(inner)
+            if options and options.fields and option not in options.fields:
+                given = replace(options, value={**options.fields, option: node.at(join(options.path, option))})
+                entries[name] = replace(entry, value={**entry.fields, inner: given})
+        if entries:
+            fields[section] = replace(fields[section], value=entries)
+        return f"read as {section}.*.{inner}.{option}"
+
+    return mend
+
+
 def write(value: Any) -> Callable[[Fields, str], str]:
     """Give the option another value."""
 
@@ -116,6 +134,7 @@ RULES = (
     Rule("networks.*.wandb_debug", forget("it watched a network in Weights & Biases")),
     Rule("networks.*.args", rename("kwargs")),
     *(Rule(f"steps.*.{key}", move_under("optimizer_params")) for key in ("lr", "weight_decay", "beta1", "beta2")),
+    Rule("keep_optimizer_states_on_cpu", into_each("steps", "optimizer_params", "offload"), only=_is(True)),
     Rule("steps.*.generator", forget("it was never read")),
     Rule("steps.*.generator_outputs", forget("it was never read")),
     Rule("steps.*.loss_log_buffer", forget("losses are means over each logging interval")),

@@ -126,6 +126,7 @@ class Optimizer:
     lr: Scheduled
     weight_decay: float | None  # None where the optimizer knows none
     gate: Gate
+    offload: bool = False  # whether its state is in host memory
 
 
 @dataclass(frozen=True)
