@@ -78,7 +78,7 @@ def recompute(planned: Network, network: nn.Module) -> int:
         what = f"{planned.which_model} has no blocks in a row that could be computed anew; remove it"
         raise RunError(planned.asks_checkpointing.fault(what))
     for block in blocks:
-        block.forward = Recomputed(block)  # type: ignore[method-assign]
+        block.forward = Recomputed(block)
     return len(blocks)
 
 

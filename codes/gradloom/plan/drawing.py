@@ -26,7 +26,8 @@ def listing(plan: Plan) -> str:
         options = _arguments(dataset.recipe.arguments.items())
         lines.append(f"{dataset.phase} = {dataset.mode}({options}), {dataset.batch_size} at a time")
     micro = plan.sections.train.mega_batch_factor
-    parts = f", in {micro} micro-batches" if micro > 1 else ""
+    parts = "" if micro == 1 else f", in {'as few' if micro == 'auto' else micro} micro-batches"
+    parts += " as fit" if micro == "auto" else ""
     lines += ["", f"{', '.join(plan.given) or 'nothing'} = next batch of train{parts}"]
     for step in plan.steps:
         lines += ["", *_step(plan, step)]

@@ -81,13 +81,19 @@ def estimate(
     iterations: Iterable[int], batch: Mapping[str, Any], device: torch.device,
 ) -> Memory:  # fmt: skip
     """Weigh the iterations in which most is called."""
-    heaviest = sorted(iterations, key=lambda iteration: -_num_calls(plan, iteration))[:_HEAVIEST]
     state = state_bytes(plan, models, built, offloaded=device.type == "cpu")
     weights = sum(map(_whole_bytes, models.networks.values()))
     averages = sum(_whole_bytes(average.network) for average in models.averages.values())
     gradients = max((_trained_bytes(models, step.trains) for step in plan.steps), default=0)
-    moving = max((rehearsal.weigh(iteration, batch, built, device) for iteration in heaviest), default=0)
+    moving = max(
+        (rehearsal.weigh(iteration, batch, built, device) for iteration in heaviest(plan, iterations)), default=0
+    )
     return Memory(weights, averages, state, gradients, max(0, moving - gradients), weights + averages + state + moving)
+
+
+def heaviest(plan: Plan, iterations: Iterable[int]) -> list[int]:
+    """Those iterations in which most is called."""
+    return sorted(iterations, key=lambda iteration: -_num_calls(plan, iteration))[:_HEAVIEST]
 
 
 def too_much(plan: Plan, memory: Memory, device: torch.device) -> list[Fault]:
@@ -98,8 +104,10 @@ def too_much(plan: Plan, memory: Memory, device: torch.device) -> list[Fault]:
     whole = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else pages
     if memory.peak <= whole:
         return []
+    finds = plan.sections.train.mega_batch_factor == "auto"
+    mend = "micro-batches will be tried" if finds else "lower batch_size, or raise train.mega_batch_factor"
     needs = f"an iteration seems to need {amount(memory.peak)}, but {device} has {amount(whole)}"
-    return [plan.document.root.fault(f"{needs}; lower batch_size, or raise train.mega_batch_factor")]
+    return [plan.document.root.fault(f"{needs}; {mend}")]
 
 
 def changes_nothing(plan: Plan, device: torch.device) -> list[Fault]:
