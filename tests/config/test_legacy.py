@@ -51,6 +51,10 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
      "as 'which_model'"]),
     ("networks: {g: {args: {nf: 3}}}", {"networks": {"g": {"kwargs": {"nf": 3}}}}, ["networks.g.args: read as "
      "'kwargs'"]),
+    ("{keep_optimizer_states_on_cpu: true, steps: {s: {lr: 1}, t: {optimizer_params: {offload: false}}, u: {}}}",
+     {"steps": {"s": {"optimizer_params": {"lr": 1, "offload": True}}, "t": {"optimizer_params": {"offload": False}},
+     "u": {}}}, ["steps.s.lr: read as optimizer_params.lr", "keep_optimizer_states_on_cpu: read as "
+     "steps.*.optimizer_params.offload"]),
     ("networks: {g: {do_checkpointing: true}}", {"networks": {"g": {"checkpointing_enabled": True}}},
      ["networks.g.do_checkpointing: read as 'checkpointing_enabled'"]),
     ("networks: {g: {wandb_debug: true}}", {"networks": {"g": {}}}, ["networks.g.wandb_debug: dropped: it watched a "
@@ -91,7 +95,6 @@ REFUSED: list[tuple[str, Any, list[str]]] = [
 
 KEPT = [
     "checkpointing_enabled: true",
-    "keep_optimizer_states_on_cpu: true",
     "force_start_step: 100",
     "steps: {s: {check_grads_for_nan: true}}",
     "steps: {s: {injectors: {i: {fp16: false}}}}",
