@@ -84,7 +84,7 @@ def test_it_doubles_until_the_batch_fits_and_then_is_as_if_it_had_been_given(
     (told,) = found.news
     said = "memory suffices" if factor == 1 else f"{factor} micro-batches fit, fewer did not (CUDA out of memory."
     assert told.startswith(f"train.mega_batch_factor: auto: {said}")
-    assert told.endswith("tried were the iterations 0")
+    assert told.endswith("tried iteration 0")
 
 
 def test_batch_norm_noise_and_averages_are_as_before() -> None:
@@ -117,7 +117,7 @@ def test_iterations_to_come_are_tried_too() -> None:
     trainer = trainer_of(greedy_gan(2, after=50), AUTO)
     trainer.train_step(gan_batch())
     assert (trainer.iteration, trainer.micro_batches) == (1, 4)
-    assert trainer.news[0].endswith("tried were the iterations 0, 50")
+    assert trainer.news[0].endswith("tried iterations 0, 50")
 
 
 def test_a_sample_that_does_not_fit_ends_the_run() -> None:

@@ -55,7 +55,7 @@ def test_two_processes_cut_alike(tmp_path: Path) -> None:
         check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    told = "8 micro-batches fit, fewer did not (another process has no room); tried were the iterations 0"
+    told = "8 micro-batches fit, fewer did not (another process has no room); tried iteration 0"
     assert done.stdout.count(f"train.mega_batch_factor: auto: {told}") == 1
     assert told in (tmp_path / "run" / "train.log").read_text()
     assert examine(tmp_path / "run" / "checkpoints" / "3").state()["micro_batches"] == 8

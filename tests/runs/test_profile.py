@@ -19,7 +19,11 @@ QUICKSTART = ROOT / "options/digits/quickstart.yml"
 
 
 def test_the_quickstart_is_profiled(tmp_path: Path) -> None:
-    changes = ["path.pretrain_model_classifier=null", f"path.experiments_root={tmp_path}", "datasets.train.batch_size=8"]
+    changes = [
+        "path.pretrain_model_classifier=null",
+        f"path.experiments_root={tmp_path}",
+        "datasets.train.batch_size=8",
+    ]
     changes += ["networks.generator.nf=4", "networks.discriminator.nf=4", "train.mega_batch_factor=2"]
     command = [sys.executable, "train.py", "profile", "-opt", str(QUICKSTART), "--iterations", "4", "--set", *changes]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -70,9 +74,7 @@ def test_what_would_fail_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
         (["-opt", "x.yml", "--iterations", "3"], "--iterations is for 'profile'; write --set train.niter=N"),
     ],
 )
-def test_iterations_are_for_profiling(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_iterations_are_for_profiling(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exited:
         cli.main(arguments)
     assert exited.value.code == 2

@@ -68,7 +68,8 @@ def cut_to_fit(trainer: Trainer, batch: Mapping[str, Any]) -> str:
     trainer.micro_batches = each * world.processes if each > 1 else trainer.micro_batches
     found = f"{trainer.micro_batches} micro-batches fit, fewer did not ({why})" if why else "memory suffices"
     parts = "" if why or trainer.micro_batches == 1 else f" for {trainer.micro_batches} micro-batches"
-    return f"train.mega_batch_factor: auto: {found}{parts}; tried were the iterations {', '.join(map(str, tried))}"
+    which = f"iteration{'s' if len(tried) > 1 else ''} {', '.join(map(str, tried))}"
+    return f"train.mega_batch_factor: auto: {found}{parts}; tried {which}"
 
 
 def _to_try(trainer: Trainer) -> Sequence[int]:
