@@ -92,6 +92,10 @@ def _try(trainer: Trainer, batch: Mapping[str, Any], tried: Sequence[int], each:
         if not said:
             raise
     _restore(trainer, before)
+    if said:
+        gc.collect()
+    if said and trainer.world.device.type == "cuda":
+        torch.cuda.empty_cache()
     return said
 
 
@@ -109,9 +113,6 @@ def _restore(trainer: Trainer, before: Snapshot) -> None:
     for network in trainer.networks.values():
         for parameter in network.parameters():
             parameter.grad = None
-    gc.collect()
-    if trainer.world.device.type == "cuda":
-        torch.cuda.empty_cache()
     trainer.precision = build.precision(trainer.plan, trainer.world)
     give(trainer, Held(Path("memory"), {"iteration": before.iteration}, before))
 
