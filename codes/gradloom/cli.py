@@ -1,4 +1,4 @@
-"""The command line: train, check, try out or draw an options file. The only place that prints and exits."""
+"""The command line: train, check, try out, profile or draw an options file. The only place that prints and exits."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gradloom.plan.plan import Plan
 
 DONE, FAILED, REFUSED, DIVERGED = 0, 1, 2, 3
-VERBS = ("train", "check", "smoke")
+VERBS = ("train", "check", "smoke", "profile")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,16 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """The options after a verb, which may be left out; `--check` says the same as `check`."""
     verb = arguments[0] if arguments and arguments[0] in VERBS else None
-    options = _parser().parse_args(arguments[1:] if verb else arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments[1:] if verb else arguments)
     options.verb = "check" if options.check else verb or "train"
+    if options.iterations and options.verb != "profile":
+        parser.error("--iterations is for 'profile'; write --set train.niter=N")
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gradloom",
-        usage="gradloom [train | check | smoke] -opt FILE [--set a.b=c ...] [--resume [CHECKPOINT]]",
-        description="Train the networks of an options file; or check it, or try it out in small (smoke).",
+        usage="gradloom [train | check | smoke | profile] -opt FILE [--set a.b=c ...] [--resume [CHECKPOINT]]",
+        description="Train the networks of an options file; or check it, try it out in small, or profile it.",
     )
     parser.add_argument("-opt", "--opt", type=Path, required=True, metavar="FILE", help="the options file, a YAML")
     parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="a.b=c", help="override options")
@@ -50,8 +53,15 @@ def _parser() -> argparse.ArgumentParser:
                         help="go on from the latest checkpoint, from this, or if there is any ('auto')")  # fmt: skip
     parser.add_argument("--allow-changes", action="store_true",
                         help="resume although networks or steps have changed; take what fits")  # fmt: skip
+    parser.add_argument("--iterations", type=_positive, metavar="N", help="how many 'profile' measures; 20 by default")
     parser.add_argument("--launcher", choices=["none", "pytorch"], default="none", help=argparse.SUPPRESS)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return int(text)
 
 
 def _cheap(document: Document) -> list[Fault]:
@@ -89,7 +99,8 @@ def _compile_and_run(document: Document, options: argparse.Namespace, told: list
         return DONE
     if options.verb == "check":
         return _check(plan, options.opt, told)
-    return _guarded(plan, lambda: _smoke(options) if options.verb == "smoke" else _train(plan, options))
+    work = {"smoke": lambda: _smoke(options), "profile": lambda: _profile(plan, options)}
+    return _guarded(plan, work.get(options.verb, lambda: _train(plan, options)))
 
 
 def _check(plan: "Plan", file: Path, told: list[Fault]) -> int:
@@ -131,6 +142,13 @@ def _smoke(options: argparse.Namespace) -> None:
     from gradloom.engine.smoke import smoke
 
     print("\n".join([*smoke(options.opt, options.set), f"{options.opt}: it runs, saves and resumes"]))
+
+
+def _profile(plan: "Plan", options: argparse.Namespace) -> None:
+    from gradloom.engine.profiling import profile
+
+    for line in profile(plan, options.iterations or 20):
+        print(line)
 
 
 def _guarded(plan: "Plan", work: Callable[[], None]) -> int:

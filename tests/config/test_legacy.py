@@ -51,6 +51,12 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
      "as 'which_model'"]),
     ("networks: {g: {args: {nf: 3}}}", {"networks": {"g": {"kwargs": {"nf": 3}}}}, ["networks.g.args: read as "
      "'kwargs'"]),
+    ("{keep_optimizer_states_on_cpu: true, steps: {s: {lr: 1}, t: {optimizer_params: {offload: false}}, u: {}}}",
+     {"steps": {"s": {"optimizer_params": {"lr": 1, "offload": True}}, "t": {"optimizer_params": {"offload": False}},
+     "u": {}}}, ["steps.s.lr: read as optimizer_params.lr", "keep_optimizer_states_on_cpu: read as "
+     "steps.*.optimizer_params.offload"]),
+    ("networks: {g: {do_checkpointing: true}}", {"networks": {"g": {"checkpointing_enabled": True}}},
+     ["networks.g.do_checkpointing: read as 'checkpointing_enabled'"]),
     ("networks: {g: {wandb_debug: true}}", {"networks": {"g": {}}}, ["networks.g.wandb_debug: dropped: it watched a "
      "network in Weights & Biases"]),
     ("networks: {g: {blocks_per_checkpoint: 1}, h: {kwargs: {blocks_per_checkpoint: 1}}}", {"networks": {"g": {},
@@ -83,14 +89,12 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
 
 REFUSED: list[tuple[str, Any, list[str]]] = [
     ("wandb: true", {}, ["wandb: not supported yet; remove it: metrics.jsonl and TensorBoard are written"]),
-    ("checkpointing_enabled: true", {}, ["checkpointing_enabled: gradient checkpointing is not supported yet; remove "
-     "it"]),
     ("train: {val_freq_megasamples: 1}", {"train": {}}, ["train.val_freq_megasamples: not supported; write val_freq, "
      "in iterations"]),
 ]  # fmt: skip
 
 KEPT = [
-    "keep_optimizer_states_on_cpu: true",
+    "checkpointing_enabled: true",
     "force_start_step: 100",
     "steps: {s: {check_grads_for_nan: true}}",
     "steps: {s: {injectors: {i: {fp16: false}}}}",

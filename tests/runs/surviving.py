@@ -163,7 +163,7 @@ def outcome(root: Path) -> tuple[dict, list[dict]]:
     }
     flatten("", checkpoint.state(), tensors)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    timed = ("time", "iterations_per_second", "samples_per_second", "data_wait_share")
+    timed = ("time", "iterations_per_second", "samples_per_second", "data_wait_share", "peak_memory_mb")
     return tensors, [{key: value for key, value in row.items() if key not in timed} for row in rows]
 
 

@@ -266,7 +266,7 @@ def describe(annotation: Any) -> str:
     if isinstance(annotation, type) and annotation.__module__.startswith("torch"):
         return ""
     if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
+        return ("one of " if len(arguments) > 1 else "") + ", ".join(map(str, arguments))
     if origin in (Union, UnionType):
         names = [describe(member) for member in arguments if member is not NoneType]
         return " or ".join(dict.fromkeys(filter(None, names)))

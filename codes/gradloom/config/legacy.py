@@ -61,6 +61,24 @@ def move_under(section: str) -> Callable[[Fields, str], str]:
     return mend
 
 
+def into_each(section: str, inner: str, option: str) -> Callable[[Fields, str], str]:
+    """Give the option, by another name, to each entry of a section that has such a mapping and does not say it."""
+
+    def mend(fields: Fields, key: str) -> str:
+        node = fields.pop(key)
+        entries = dict(fields[section].fields) if section in fields else {}
+        for name, entry in entries.items():
+            options = entry.get(inner)
+            if options and options.fields and option not in options.fields:
+                given = replace(options, value={**options.fields, option: node.at(join(options.path, option))})
+                entries[name] = replace(entry, value={**entry.fields, inner: given})
+        if entries:
+            fields[section] = replace(fields[section], value=entries)
+        return f"read as {section}.*.{inner}.{option}"
+
+    return mend
+
+
 def write(value: Any) -> Callable[[Fields, str], str]:
     """Give the option another value."""
 
@@ -105,7 +123,6 @@ RULES = (
     Rule("wandb", forget(""), only=_OFF),
     Rule("wandb", refuse("not supported yet; remove it: metrics.jsonl and TensorBoard are written"), refuses=True),
     Rule("checkpointing_enabled", forget(""), only=_OFF),
-    Rule("checkpointing_enabled", refuse("gradient checkpointing is not supported yet; remove it"), refuses=True),
     Rule("keep_optimizer_states_on_cpu", forget(""), only=_OFF),
     Rule("force_start_step", forget("a resumed run goes on where it was"), only=_is(-1, None)),
     Rule("networks.*.which_model_G", rename("which_model")),
@@ -113,9 +130,11 @@ RULES = (
     Rule("networks.*.kwargs.blocks_per_checkpoint", forget("it was never read")),
     Rule("networks.*.args.blocks_per_checkpoint", forget("it was never read")),
     Rule("networks.*.blocks_per_checkpoint", forget("it was never read")),
+    Rule("networks.*.do_checkpointing", rename("checkpointing_enabled")),
     Rule("networks.*.wandb_debug", forget("it watched a network in Weights & Biases")),
     Rule("networks.*.args", rename("kwargs")),
     *(Rule(f"steps.*.{key}", move_under("optimizer_params")) for key in ("lr", "weight_decay", "beta1", "beta2")),
+    Rule("keep_optimizer_states_on_cpu", into_each("steps", "optimizer_params", "offload"), only=_is(True)),
     Rule("steps.*.generator", forget("it was never read")),
     Rule("steps.*.generator_outputs", forget("it was never read")),
     Rule("steps.*.loss_log_buffer", forget("losses are means over each logging interval")),

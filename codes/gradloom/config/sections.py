@@ -32,7 +32,7 @@ class Train:
     """How long and how training goes."""
 
     niter: Count  # iterations in all, numbered from 0
-    mega_batch_factor: Positive = 1  # micro-batches whose gradients one update averages
+    mega_batch_factor: Positive | Literal["auto"] = 1  # micro-batches of an update; auto finds how few fit the memory
     warmup_iter: Annotated[int, Ge(-1)] = -1  # lr = initial * iteration / warmup_iter until then; -1 is none
     val_freq: Positive | None = None  # iterations between evaluations; None evaluates at the end only
     manual_seed: Count = 0
@@ -171,6 +171,7 @@ class Sections:
     gpu_ids: list[Count] | None = None
     start_step: Annotated[int, Ge(-1)] = -1  # the iteration before the first
     use_tb_logger: bool = True
+    checkpointing_enabled: bool = False  # networks compute their blocks anew in backward passes, to save memory
     anomaly_detection: bool = False
     plugins: list[str] = field(default_factory=list)
     pretrained: dict[str, Pretrained] = field(default_factory=dict)

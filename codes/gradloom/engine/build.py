@@ -14,7 +14,9 @@ from gradloom.engine.adam import LeanAdam, LeanAdamW
 from gradloom.engine.averages import Average
 from gradloom.engine.calls import Bound
 from gradloom.engine.data.feed import iterations_in_epoch
+from gradloom.engine.offload import Offloaded
 from gradloom.engine.precision import Precision
+from gradloom.engine.recomputing import recompute
 from gradloom.engine.saving.weights import average_beside, fill, read_weights, start_from
 from gradloom.engine.world import World
 from gradloom.errors import RunError
@@ -24,6 +26,7 @@ _NO_DECAY = (
     nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.InstanceNorm1d, nn.InstanceNorm2d,
     nn.InstanceNorm3d, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.EmbeddingBag,
 )  # fmt: skip
+_ON_HOST = ("cpu", "meta")  # devices whose optimizers have their state in host memory, or none
 
 
 def networks(plan: Plan, world: World) -> tuple[dict[str, nn.Module], list[str]]:
@@ -41,6 +44,9 @@ def networks(plan: Plan, world: World) -> tuple[dict[str, nn.Module], list[str]]
             raise RunError(network.recipe.node.fault(f"{network.which_model} cannot be built: {error}")) from error
         if network.pretrained:
             said.append(f"{name}: {start_from(module, network.pretrained, plan.sections.path.strict_load)}")
+        blocks = recompute(network, module)
+        if network.checkpointing:
+            said.append(f"{name}: {blocks or 'no'} blocks to compute anew in backward passes")
         module.to(world.device)
         built[name] = module if network.trainable else module.eval().requires_grad_(False)
     return built, said
@@ -82,11 +88,12 @@ def _optimizer(step: Step, built: Mapping[str, nn.Module]) -> Optimizer:
     arguments["lr"] = 0.0 if isinstance(planned.lr, Schedule) else planned.lr
     if planned.weight_decay is not None:
         arguments["weight_decay"] = planned.weight_decay
+    groups = [group for group in groups if group["params"]]
     device = next((p.device.type for group in groups for p in group["params"]), "cpu")
+    offloads = planned.offload and device not in _ON_HOST
+    make = _fastest(planned.recipe.make, "cpu" if offloads else device, arguments)
     try:
-        optimizer: Optimizer = _fastest(planned.recipe.make, device, arguments)(
-            [group for group in groups if group["params"]], **arguments
-        )
+        optimizer: Optimizer = (partial(Offloaded, make=make) if offloads else make)(groups, **arguments)
     except (TypeError, ValueError) as error:
         raise RunError(planned.recipe.node.fault(f"the optimizer cannot be built: {error}")) from error
     return optimizer

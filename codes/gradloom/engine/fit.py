@@ -151,6 +151,8 @@ def _iterate(run: Run, dataset: Dataset[Any], deadline: Deadline) -> None:
         rejects.note(fetched.bad, fetched.batch)
         run.fetched, run.bad, run.news = fetched, rejects.indices, {}
         metrics = _step(run)
+        while trainer.news:
+            run.log.say(trainer.news.pop(0))
         trainer.position = fetched.after
         _tell_news(run)
         run.waited += ready - began

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gradloom.engine import build
 from gradloom.engine.batches import Micro, split
+from gradloom.engine.cutting import cut_to_fit
 from gradloom.engine.data.order import Position
 from gradloom.engine.fit import fit
 from gradloom.engine.folder import RunFolder
@@ -49,6 +50,9 @@ class Trainer:
         self.calls = build.calls(self.plan, self.networks, self.emas, self.world)
         self.tuning = Tuning(self.plan, self.networks, self.emas, self.optimizers.values(), self.world, self.precision)
         self.rates = Rates(self.plan, self.optimizers)
+        factor = plan.sections.train.mega_batch_factor
+        self.micro_batches, self.fits = (1, False) if factor == "auto" else (factor, True)
+        self.news: list[str] = []  # what it has found out, for the run to tell
         self.iteration = plan.sections.start_step + 1
         self.position = Position()
         self.read: Event | None = None  # set once a thread that copies the weights is done with them
@@ -73,9 +77,12 @@ class Trainer:
         Returns detached tensors on the device, without waiting for it: `<step>/<loss>`, `<step>/<loss>/<metric>` and
         `<step>/total`, means over the micro-batches. The keys in `keep` stay in `states` until the next iteration.
         """
+        if not self.fits:
+            self.fits = True
+            self.news.append(cut_to_fit(self, batch))
         program = self.plan.program(self.iteration, frozenset(keep))
         self.advance()
-        self.states = split(batch, program.inputs, self.plan.sections.train.mega_batch_factor, self.world.device)
+        self.states = split(batch, program.inputs, self.micro_batches, self.world.device)
         metrics: dict[str, Tensor] = {}
         for routine in program.routines:
             if routine.trains:

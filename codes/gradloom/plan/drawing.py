@@ -18,6 +18,7 @@ def listing(plan: Plan) -> str:
     for name, network in plan.networks.items():
         notes = [network.role] if network.role else []
         notes += [] if network.trainable else ["frozen"]
+        notes += ["checkpointed"] if network.checkpointing else []
         notes += [f"from {network.pretrained.file}"] if network.pretrained else []
         options = _arguments(network.recipe.arguments.items())
         lines.append(_commented(f"{name} = {network.which_model}({options})", notes))
@@ -25,7 +26,8 @@ def listing(plan: Plan) -> str:
         options = _arguments(dataset.recipe.arguments.items())
         lines.append(f"{dataset.phase} = {dataset.mode}({options}), {dataset.batch_size} at a time")
     micro = plan.sections.train.mega_batch_factor
-    parts = f", in {micro} micro-batches" if micro > 1 else ""
+    parts = "" if micro == 1 else f", in {'as few' if micro == 'auto' else micro} micro-batches"
+    parts += " as fit" if micro == "auto" else ""
     lines += ["", f"{', '.join(plan.given) or 'nothing'} = next batch of train{parts}"]
     for step in plan.steps:
         lines += ["", *_step(plan, step)]

@@ -44,6 +44,7 @@ class CommonOptions:
     beta2: Rate | None = None
     after: Annotated[int, Ge(0)] = 0
     before: Annotated[int, Ge(-1)] = -1  # -1 is never
+    offload: bool = False  # on a GPU, keep the state in host memory and update there; slower, for want of room
 
 
 _COMMON = frozenset(CommonOptions.__dataclass_fields__)
@@ -79,7 +80,7 @@ def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimi
         return None
     before = None if common.before == -1 else common.before
     decay = common.weight_decay if "weight_decay" in takes else None
-    return Optimizer(Recipe(cls, arguments, node), common.lr, decay, Gate(common.after, before))
+    return Optimizer(Recipe(cls, arguments, node), common.lr, decay, Gate(common.after, before), common.offload)
 
 
 def _try(make: Callable[[], Any], node: Node, faults: list[Fault]) -> None:

@@ -14,6 +14,7 @@ class NetworkOptions:
     trainable: bool = True
     after: Annotated[int, Ge(0)] = 0
     ema: bool = True
+    checkpointing_enabled: bool | None = None  # compute its blocks anew in backward passes; none is as at the top
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 

@@ -77,6 +77,7 @@ class Pieces:
             recipe = self.recipe(cls, own, {*known, "which_model"} - kwargs.fields.keys())
         if options is None or recipe is None:
             return None
+        own_word = options.checkpointing_enabled
         return Network(
             name=name,
             which_model=node.fields["which_model"].value,
@@ -85,6 +86,8 @@ class Pieces:
             trainable=options.trainable,
             ema=options.ema and self.sections.train.ema_enabled,
             gate=Gate(options.after),
+            checkpointing=self.sections.checkpointing_enabled if own_word is None else own_word,
+            asks_checkpointing=node.get("checkpointing_enabled") if own_word else None,
             pretrained=self.sections.pretrained.get(name),
         )
 

@@ -93,6 +93,8 @@ class Network:
     trainable: bool = True
     ema: bool = True
     gate: Gate = Gate()
+    checkpointing: bool = False  # whether its blocks are computed anew in backward passes
+    asks_checkpointing: Node | None = None  # where its own options say so
     pretrained: Pretrained | None = None
 
     @property
@@ -124,6 +126,7 @@ class Optimizer:
     lr: Scheduled
     weight_decay: float | None  # None where the optimizer knows none
     gate: Gate
+    offload: bool = False  # whether its state is in host memory
 
 
 @dataclass(frozen=True)

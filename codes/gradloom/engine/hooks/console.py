@@ -8,9 +8,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from gradloom.engine.log import Kind, Silent, line
+from gradloom.engine.preflight.words import amount
 
 _REFRESH_SECONDS = 0.2
-_SPEED = ("iterations_per_second", "samples_per_second", "data_wait_share")
+_SPEED = ("iterations_per_second", "samples_per_second", "data_wait_share", "peak_memory_mb")
 
 
 class Console(Silent):
@@ -57,11 +58,11 @@ class Console(Silent):
         if self.terminal.is_terminal:
             totals = {name.removesuffix("/total"): value for name, value in values.items() if name.endswith("/total")}
             shown = "  ".join(f"{name} {value:.3g}" for name, value in totals.items())
-            self.progress.update(self.task, completed=iteration, rate=f"{rate:.3g} it/s", losses=shown)
+            self.progress.update(self.task, completed=iteration, rate=_speed(values), losses=shown)
         else:
             left = _clock((self.iterations - iteration) / max(rate, 1e-9))
             self.terminal.print(
-                f"{line(kind, iteration, self._news(values), {})}  {rate:.3g} it/s  {left} left", markup=False
+                f"{line(kind, iteration, self._news(values), {})}  {_speed(values)}  {left} left", markup=False
             )
 
     def _news(self, values: Mapping[str, float]) -> dict[str, float]:
@@ -83,6 +84,15 @@ class Console(Silent):
 
     def close(self) -> None:
         self.progress.stop()
+
+
+def _speed(values: Mapping[str, float]) -> str:
+    """How fast it goes, how much of the time data is waited for, and the most memory so far."""
+    terms = [f"{values['iterations_per_second']:.3g} it/s", f"{values['samples_per_second']:.3g} samples/s"]
+    terms.append(f"{values['data_wait_share']:.0%} waiting")
+    if "peak_memory_mb" in values:
+        terms.append(amount(round(values["peak_memory_mb"] * 1e6)))
+    return ", ".join(terms)
 
 
 def _clock(seconds: float) -> str:

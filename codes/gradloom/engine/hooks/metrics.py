@@ -1,4 +1,4 @@
-"""Tell the losses: their means over each logging interval, with learning rates and speed."""
+"""Tell the losses: their means over each logging interval, with learning rates, speed and memory."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradloom.engine.hooks.hook import Hook, Run
+from gradloom.engine.memory import most_bytes
 
 Names = tuple[str, ...]
 
@@ -78,10 +79,12 @@ class Metrics(Hook):
         self._seconds, self._waited = run.seconds, run.waited
         rate = self._iterations / max(seconds, 1e-9)
         batch_size = run.trainer.plan.datasets["train"].batch_size
+        sizes = [size for size in run.trainer.world.gather(most_bytes(run.trainer.world.device)) if size is not None]
         return {
             "iterations_per_second": rate,
             "samples_per_second": rate * batch_size,
             "data_wait_share": waited / max(seconds, 1e-9),
+            **({"peak_memory_mb": max(sizes) / 1e6} if sizes else {}),
         }
 
 

@@ -46,9 +46,9 @@ def _look(plan: Plan, device: torch.device, first: int) -> Report:
         measuring.look(plan, built, stage, opened["val"])
     state = memory.state_bytes(plan, built, optimizers)
     report.room = room.look(plan, built, state, first, findings)
-    report.faults, report.notices = findings.faults, findings.notices
+    report.faults, report.notices = findings.faults, findings.notices + memory.changes_nothing(plan, device)
     if batch and not report.faults:
-        estimated = memory.estimate(plan, built, rehearsal, optimizers, state, iterations, batch, device)
+        estimated = memory.estimate(plan, built, rehearsal, optimizers, iterations, batch, device)
         report.memory = replace(estimated, whole=not unknown)
         report.notices += memory.too_much(plan, report.memory, device)
     return report

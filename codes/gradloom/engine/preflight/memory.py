@@ -64,11 +64,11 @@ def _act_once(optimizer: Optimizer) -> None:
         parameter.grad = None
 
 
-def state_bytes(plan: Plan, models: Models, built: Mapping[str, Optimizer]) -> int:
-    """What all optimizers remember; twice the weights where that could not be seen."""
+def state_bytes(plan: Plan, models: Models, built: Mapping[str, Optimizer], offloaded: bool = True) -> int:
+    """What all optimizers remember, or all but those offloaded; twice the weights where that could not be seen."""
     total = 0
     for step in plan.steps:
-        if step.optimizer:
+        if step.optimizer and (offloaded or not step.optimizer.offload):
             state = built[step.name].state if step.name in built else {}
             seen = {str(place): value for place, value in enumerate(state.values())}
             stateless = step.name in built and step.optimizer.recipe.make is torch.optim.SGD
@@ -77,16 +77,23 @@ def state_bytes(plan: Plan, models: Models, built: Mapping[str, Optimizer]) -> i
 
 
 def estimate(
-    plan: Plan, models: Models, rehearsal: Rehearsal, built: Mapping[str, Optimizer], state: int,
+    plan: Plan, models: Models, rehearsal: Rehearsal, built: Mapping[str, Optimizer],
     iterations: Iterable[int], batch: Mapping[str, Any], device: torch.device,
 ) -> Memory:  # fmt: skip
     """Weigh the iterations in which most is called."""
-    heaviest = sorted(iterations, key=lambda iteration: -_num_calls(plan, iteration))[:_HEAVIEST]
+    state = state_bytes(plan, models, built, offloaded=device.type == "cpu")
     weights = sum(map(_whole_bytes, models.networks.values()))
     averages = sum(_whole_bytes(average.network) for average in models.averages.values())
     gradients = max((_trained_bytes(models, step.trains) for step in plan.steps), default=0)
-    moving = max((rehearsal.weigh(iteration, batch, built, device) for iteration in heaviest), default=0)
+    moving = max(
+        (rehearsal.weigh(iteration, batch, built, device) for iteration in heaviest(plan, iterations)), default=0
+    )
     return Memory(weights, averages, state, gradients, max(0, moving - gradients), weights + averages + state + moving)
+
+
+def heaviest(plan: Plan, iterations: Iterable[int]) -> list[int]:
+    """Those iterations in which most is called."""
+    return sorted(iterations, key=lambda iteration: -_num_calls(plan, iteration))[:_HEAVIEST]
 
 
 def too_much(plan: Plan, memory: Memory, device: torch.device) -> list[Fault]:
@@ -97,8 +104,18 @@ def too_much(plan: Plan, memory: Memory, device: torch.device) -> list[Fault]:
     whole = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else pages
     if memory.peak <= whole:
         return []
+    finds = plan.sections.train.mega_batch_factor == "auto"
+    mend = "micro-batches will be tried" if finds else "lower batch_size, or raise train.mega_batch_factor"
     needs = f"an iteration seems to need {amount(memory.peak)}, but {device} has {amount(whole)}"
-    return [plan.document.root.fault(f"{needs}; lower batch_size, or raise train.mega_batch_factor")]
+    return [plan.document.root.fault(f"{needs}; {mend}")]
+
+
+def changes_nothing(plan: Plan, device: torch.device) -> list[Fault]:
+    """A notice where an optimizer's state is to leave the GPU, and there is none."""
+    asked = [step.optimizer.recipe.node for step in plan.steps if step.optimizer and step.optimizer.offload]
+    if device.type != "cpu":
+        return []
+    return [node.fields["offload"].fault("the run is on the CPU, where the state is anyway") for node in asked]
 
 
 def _num_calls(plan: Plan, iteration: int) -> int:

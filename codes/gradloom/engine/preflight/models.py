@@ -11,6 +11,7 @@ from gradloom.engine.averages import Average
 from gradloom.engine.preflight.findings import Findings, doubtful
 from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.words import in_plain_words
+from gradloom.engine.recomputing import recompute
 from gradloom.engine.saving.weights import average_beside, fill, read_weights, start_from
 from gradloom.errors import RunError
 from gradloom.plan.plan import Network, Plan
@@ -31,18 +32,31 @@ class Models:
 
 def build(plan: Plan, findings: Findings) -> Models:
     """Build every network that can be built, noting what is wrong with the others and with pretrained weights."""
-    models, trained = Models(), {name for step in plan.steps for name in step.trains}
+    models, blocks, trained = Models(), 0, {name for step in plan.steps for name in step.trains}
     for name, network in plan.networks.items():
         module = _built(network, findings)
         if module is None:
             continue
+        blocks += _recomputed(network, module, findings)
         models.networks[name] = module if network.trainable else module.eval().requires_grad_(False)
         averaged = name in trained and network.ema
         if averaged:
             models.averages[name] = Average(module, plan.sections.train.ema_rate)
         if network.pretrained:
             _check_weights(network, models, plan.sections.path.strict_load, findings)
+    root = plan.document.root
+    if plan.sections.checkpointing_enabled and not blocks and root and not findings.faults:
+        what = "no network has blocks in a row that could be computed anew; remove it"
+        findings.fault(root.fields["checkpointing_enabled"].fault(what))
     return models
+
+
+def _recomputed(network: Network, module: nn.Module, findings: Findings) -> int:
+    try:
+        return recompute(network, module)
+    except RunError as error:
+        findings.error(error, network.recipe.node.fault)
+        return 0
 
 
 def _built(network: Network, findings: Findings) -> nn.Module | None:

@@ -71,7 +71,8 @@ class Rehearsal:
 
     def _split(self, program: Program, batch: Mapping[str, Any]) -> list[Micro]:
         there = [key for key in program.inputs if key in batch]
-        return split(batch, there, self.plan.sections.train.mega_batch_factor, META)
+        factor = self.plan.sections.train.mega_batch_factor
+        return split(batch, there, 1 if factor == "auto" else factor, META)
 
     def _run(self, routine: Routine, micros: list[Micro], ledger: Ledger | None = None) -> None:
         self._teach(routine.trains)

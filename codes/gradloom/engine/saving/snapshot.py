@@ -55,6 +55,7 @@ def take(
         "iteration": trainer.iteration,
         "position": [trainer.position.epoch, trainer.position.offset, trainer.position.detour],
         "lr_factor": trainer.rates.factor,
+        "micro_batches": trainer.micro_batches,
         "skipped": trainer.soundness.rows,
         "optimizers": {name: _optimizer_state(optimizer) for name, optimizer in trainer.optimizers.items()},
         "scalers": {name: scaler.state_dict() for name, scaler in trainer.precision.scalers.items()},
@@ -103,6 +104,8 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tup
     trainer.iteration = state["iteration"]
     trainer.position = Position(*state["position"])
     trainer.rates.factor = state["lr_factor"]
+    if trainer.plan.sections.train.mega_batch_factor == "auto":
+        trainer.micro_batches = state.get("micro_batches", 1)  # which older checkpoints do not tell
     _set_random_state(trainer, state["random"])
     trainer.soundness.go_on(state["skipped"])
     run: Mapping[str, Any] = state["run"]
