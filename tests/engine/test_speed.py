@@ -59,7 +59,7 @@ def test_what_is_quicker_is_chosen_after_the_first_iteration_and_remembered(time
     assert sorted(timed) == ["DCGANDiscriminator", "DCGANGenerator"]
     assert is_last(trainer.networks["generator"]) and is_last(trainer.emas["generator"])
     assert not is_last(trainer.networks["discriminator"])
-    generator, discriminator = sorted(trainer.tuning.take_news(), reverse=True)
+    generator, discriminator = sorted(trainer.news, reverse=True)
     assert "generator: channels_last (a pass takes" in generator and "channels_last 0.50 of that" in generator
     assert "discriminator: as it is (a pass takes" in discriminator and "channels_last 1.00 of that" in discriminator
     again = trainer_of(OPTIONS)
@@ -120,7 +120,7 @@ def test_a_run_that_goes_on_repeats_the_choice_although_it_would_choose_otherwis
     monkeypatch.setattr(Trial, "share", lambda *_: 2.0)
     again = trainer_of(OPTIONS)
     again.resume(saved)
-    assert is_last(again.networks["generator"]) and "as before" in again.tuning.take_news()[0]
+    assert is_last(again.networks["generator"]) and "as before" in again.news[0]
     run(trainer, 2)
     run(again, 2)
     assert is_last(again.networks["generator"])
@@ -139,7 +139,7 @@ def test_what_fails_in_another_layout_stays_as_it_is(timed: list[str], monkeypat
     monkeypatch.setattr(Trial, "share", share)
     trainer = trainer_of(OPTIONS)
     run(trainer, 1)
-    assert "channels_last fails: RuntimeError: view size is not compatible)" in trainer.tuning.take_news()[0]
+    assert "channels_last fails: RuntimeError: view size is not compatible)" in trainer.news[0]
     assert not is_last(trainer.networks["generator"])
 
 
@@ -207,7 +207,7 @@ def test_a_cache_that_cannot_be_written_is_told(
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     trainer = trainer_of(OPTIONS)
     run(trainer, 1)
-    assert any("cannot be kept for the next run" in sentence for sentence in trainer.tuning.take_news())
+    assert any("cannot be kept for the next run" in sentence for sentence in trainer.news)
     assert is_last(trainer.networks["generator"])
 
 

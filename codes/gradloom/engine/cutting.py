@@ -85,7 +85,7 @@ def _try(trainer: Trainer, batch: Mapping[str, Any], tried: Sequence[int], each:
         with trainer.world.alone():
             for iteration in tried:
                 trainer.iteration = iteration
-                trainer.train_step(batch, trainer.plan.sections.logger.visuals)
+                trainer.iterate(batch, trainer.plan.sections.logger.visuals)
         said = ""
     except (RuntimeError, MemoryError) as error:
         said = _out_of_memory(error)
@@ -110,6 +110,7 @@ def _out_of_memory(error: Exception) -> str:
 def _restore(trainer: Trainer, before: Snapshot) -> None:
     """Bring the trainer back; scalers are made anew, since one may have been left in the middle of an update."""
     trainer.states = []
+    trainer.tuning.forget()
     for network in trainer.networks.values():
         for parameter in network.parameters():
             parameter.grad = None

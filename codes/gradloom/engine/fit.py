@@ -154,7 +154,6 @@ def _iterate(run: Run, dataset: Dataset[Any], deadline: Deadline) -> None:
         while trainer.news:
             run.log.say(trainer.news.pop(0))
         trainer.position = fetched.after
-        _tell_news(run)
         run.waited += ready - began
         run.seconds += time.perf_counter() - began
         for hook in run.hooks.values():
@@ -173,12 +172,6 @@ def _step(run: Run) -> dict[str, Tensor]:
     except Exception as error:
         error.add_note(f"in iteration {trainer.iteration}, on {'; '.join(fetched.names if fetched else ())}")
         raise
-
-
-def _tell_news(run: Run) -> None:
-    """Say what the trainer has decided by itself."""
-    for sentence in run.trainer.tuning.take_news():
-        run.log.say(sentence)
 
 
 def _over(run: Run, deadline: Deadline) -> bool:

@@ -48,11 +48,13 @@ class Trainer:
         self.optimizers = build.optimizers(self.plan, self.networks)
         self.precision = build.precision(self.plan, self.world)
         self.calls = build.calls(self.plan, self.networks, self.emas, self.world)
-        self.tuning = Tuning(self.plan, self.networks, self.emas, self.optimizers.values(), self.world, self.precision)
+        self.news: list[str] = []  # what it has found out, for the run to tell
+        self.tuning = Tuning(
+            self.plan, self.networks, self.emas, self.optimizers.values(), self.world, self.news.append
+        )
         self.rates = Rates(self.plan, self.optimizers)
         factor = plan.sections.train.mega_batch_factor
         self.micro_batches, self.fits = (1, False) if factor == "auto" else (factor, True)
-        self.news: list[str] = []  # what it has found out, for the run to tell
         self.iteration = plan.sections.start_step + 1
         self.position = Position()
         self.read: Event | None = None  # set once a thread that copies the weights is done with them
@@ -80,6 +82,13 @@ class Trainer:
         if not self.fits:
             self.fits = True
             self.news.append(cut_to_fit(self, batch))
+        metrics = self.iterate(batch, keep)
+        if self.tuning.pending:
+            self.tuning.choose(self.precision, self.plan.sections.train.niter - self.iteration)
+        return metrics
+
+    def iterate(self, batch: Mapping[str, Any], keep: Iterable[str] = ()) -> dict[str, Tensor]:
+        """Run one iteration as `train_step` does, with networks and micro-batches as they are."""
         program = self.plan.program(self.iteration, frozenset(keep))
         self.advance()
         self.states = split(batch, program.inputs, self.micro_batches, self.world.device)
@@ -91,8 +100,6 @@ class Trainer:
                 self._supply(routine)
         self.soundness.after(self.iteration)
         self.iteration += 1
-        if self.tuning.pending:
-            self.tuning.choose(self.plan.sections.train.niter - self.iteration)
         return metrics
 
     def advance(self) -> None:

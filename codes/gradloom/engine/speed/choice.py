@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -58,16 +58,15 @@ class Remembered:
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
-    def keep(self, choices: Mapping[str, Choice]) -> str:
-        """Keep what was chosen; say why that could not be done, or nothing."""
+    def keep(self, choices: Mapping[str, Choice], tell: Callable[[str], None]) -> None:
+        """Keep what was chosen; tell where that cannot be done."""
         beside = self.file.with_suffix(f".{os.getpid()}")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             beside.write_text(json.dumps({name: choice.plain() for name, choice in choices.items()}, indent=1))
             beside.replace(self.file)
         except OSError as error:
-            return f"what was chosen cannot be kept for the next run: {error}"
-        return ""
+            tell(f"speed: what was chosen cannot be kept for the next run: {error}")
 
 
 def _device(device: torch.device) -> str:

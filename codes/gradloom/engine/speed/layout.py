@@ -34,9 +34,10 @@ def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def _as_ever(module: nn.Module, inputs: Any, output: Any) -> Any:
+    """Lay out the tensors that a network returns, also in lists, tuples and mappings, as is usual."""
     if isinstance(output, Tensor):
         return output.contiguous()
-    if isinstance(output, list | tuple) and not hasattr(output, "_fields"):
+    if type(output) in (list, tuple):
         return type(output)(_as_ever(module, inputs, one) for one in output)
     if type(output) is dict:
         return {key: _as_ever(module, inputs, one) for key, one in output.items()}

@@ -5,7 +5,7 @@ or remembered; a run that goes on from a checkpoint repeats the checkpoint's cho
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from gradloom.config.sections import Speed
 from gradloom.engine.precision import Precision
+from gradloom.engine.recomputing import Recomputed
 from gradloom.engine.speed.choice import Choice, Remembered
 from gradloom.engine.speed.layout import follow, has_images, put_channels_last
 from gradloom.engine.speed.trial import Inputs, Trial, gains
@@ -27,11 +28,11 @@ _COMPILE_PAYS_SECONDS = 600.0  # what a network still has to run, for a compilat
 
 
 class Tuning:
-    """The choices of a run, made once; `news` says what was chosen, for somebody to tell."""
+    """The choices of a run, made once, and told."""
 
     def __init__(
         self, plan: Plan, networks: Mapping[str, nn.Module], averages: Mapping[str, nn.Module],
-        optimizers: Iterable[Optimizer], world: World,
+        optimizers: Iterable[Optimizer], world: World, tell: Callable[[str], None],
     ) -> None:  # fmt: skip
         self._plan, self._networks, self._averages = plan, networks, averages
         self._optimizers, self._world = [*optimizers], world
@@ -42,9 +43,10 @@ class Tuning:
             for name, network in networks.items()
         }
         self.choices: dict[str, Choice] = {}
-        self.news: list[str] = []
+        self._tell = tell
         self._inputs: dict[str, Inputs] = {}
-        _set_precision(self._options, world.device, self.news)
+        self._with_gradients: set[str] = set()  # the networks among them whose inputs are of a call that wants any
+        _set_precision(self._options, world.device, tell)
         told = {name: self._told(name) for name in networks}
         self.apply({name: choice for name, choice in told.items() if choice.channels_last or choice.compile})
         measured = [name for name in networks if self._open(name)]
@@ -65,14 +67,13 @@ class Tuning:
             chosen = remembered.recall()
             if chosen.keys() != self._inputs.keys():
                 chosen = self._measure(precision, iterations)
-                self.news += filter(None, [remembered.keep(chosen)])
+                remembered.keep(chosen, self._tell)
         self._inputs = {}
         self.apply(self._world.first(chosen))
 
-    def take_news(self) -> list[str]:
-        """What there is to tell since this was asked last."""
-        news, self.news = self.news, []
-        return news
+    def forget(self) -> None:
+        """Forget how networks were called so far, which was only a trial."""
+        self._inputs, self._with_gradients = {}, set()
 
     def apply(self, choices: Mapping[str, Choice]) -> None:
         """Lay out and run networks as chosen; what is so already stays."""
@@ -83,7 +84,7 @@ class Tuning:
             if name in self._averages:
                 _change(self._averages[name], replace(missing, compile=False))
             self.choices[name] = choice
-            self.news.append(f"speed: {name}: {choice}")
+            self._tell(f"speed: {name}: {choice}")
         follow(self._optimizers)
 
     def repeat(self, choices: Mapping[str, Mapping[str, Any]]) -> None:
@@ -98,7 +99,7 @@ class Tuning:
         """What the options say of a network, as far as they do."""
         options, network = self._options, self._networks[name]
         layout = options.channels_last is True and has_images(network)
-        compiled = options.compile is True and name not in self._differentiated
+        compiled = options.compile is True and self._compiles(name)
         return Choice(layout, compiled, "as the options say")
 
     def _open(self, name: str) -> bool:
@@ -107,19 +108,23 @@ class Tuning:
 
     def _may_compile(self, name: str) -> bool:
         auto = self._options.compile == "auto" and self._world.device.type == "cuda"
-        return auto and name not in self._differentiated
+        return auto and self._compiles(name)
+
+    def _compiles(self, name: str) -> bool:
+        """Whether torch can compile a network for all that is done with it."""
+        blocks = (module.forward for module in self._networks[name].modules())
+        return name not in self._differentiated and not any(isinstance(block, Recomputed) for block in blocks)
 
     def _note(self, name: str) -> Any:
         """A hook that keeps the largest inputs of a network, of those calls that want gradients if there are any."""
-        wanted: dict[bool, int] = {}
 
         def note(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             inputs = Inputs.of(args, kwargs)
-            grad = torch.is_grad_enabled()
-            if (True in wanted and not grad) or inputs.size() <= wanted.get(grad, -1):
-                return
-            wanted[grad] = inputs.size()
-            self._inputs[name] = inputs
+            wants, known = torch.is_grad_enabled(), self._inputs.get(name)
+            wanted = name in self._with_gradients
+            if known is None or wants > wanted or (wants == wanted and inputs.size() > known.size()):
+                self._inputs[name] = inputs
+                self._with_gradients |= {name} if wants else set()
 
         return note
 
@@ -186,12 +191,12 @@ def _better(trial: Trial, best: Choice, other: Choice, deadline: float, told: li
     return other if gains(share) else best
 
 
-def _set_precision(options: Speed, device: torch.device, news: list[str]) -> None:
+def _set_precision(options: Speed, device: torch.device, tell: Callable[[str], None]) -> None:
     """Let products of float32 be rounded, or not, where the options say so."""
     if options.tf32 is None:
         return
     if device.type != "cuda":
-        news.append("speed: tf32 makes no difference without a GPU")
+        tell("speed: tf32 makes no difference without a GPU")
         return
     torch.set_float32_matmul_precision("high" if options.tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = options.tf32
