@@ -77,9 +77,9 @@ def plan_of(text: str, *overrides: str) -> Plan:
         return gradloom.load(file, set=overrides)
 
 
-def trainer_of(text: str, *overrides: str) -> gradloom.Trainer:
-    """Build the trainer of the text of an options file, on the CPU."""
-    return gradloom.ExtensibleTrainer(plan_of(text, *overrides), device="cpu")
+def trainer_of(text: str, *overrides: str, device: str = "cpu") -> gradloom.Trainer:
+    """Build the trainer of the text of an options file."""
+    return gradloom.ExtensibleTrainer(plan_of(text, *overrides), device=device)
 
 
 def gan_batch(size: int = 8, seed: int = 0) -> dict[str, Tensor]:

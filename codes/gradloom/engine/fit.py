@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gradloom.engine.data.ahead import sent_ahead
 from gradloom.engine.data.feed import training_batches, training_data
 from gradloom.engine.data.order import mix
 from gradloom.engine.data.rejects import Rejects
@@ -146,7 +147,7 @@ def _iterate(run: Run, dataset: Dataset[Any], deadline: Deadline) -> None:
     if _over(run, deadline):
         return
     began = time.perf_counter()
-    for fetched in batches:
+    for fetched in sent_ahead(batches, world.device):
         ready = time.perf_counter()
         rejects.note(fetched.bad, fetched.batch)
         run.fetched, run.bad, run.news = fetched, rejects.indices, {}
