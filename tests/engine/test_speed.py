@@ -220,3 +220,14 @@ def test_a_damaged_cache_is_measured_over(timed: list[str], an_empty_cache: Path
     assert len(timed) == 10
     assert set(json.loads(file.read_text())) == {"generator", "discriminator"}
     assert [one.suffix for one in file.parent.iterdir()] == [".json"]
+
+
+def test_a_network_that_is_called_later_is_measured_then(timed: list[str]) -> None:
+    trainer = trainer_of(OPTIONS, "steps.discriminator_step.after=3", "steps.generator_step.losses.fool.after=2",
+                         "steps.generator_step.losses.near={type: pix, criterion: l1, real: hq, fake: fake}")  # fmt: skip
+    run(trainer, 2)
+    assert timed == ["DCGANGenerator"] and not trainer.tuning.pending
+    run(trainer, 1)
+    assert timed == ["DCGANGenerator", "DCGANDiscriminator"]
+    run(trainer, 2)
+    assert len(timed) == 2

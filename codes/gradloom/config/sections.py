@@ -109,7 +109,7 @@ class NotFinite:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How networks are run. What is left to `auto` is measured after the first iteration, network by network."""
+    """How networks are run. What is left to `auto` is measured once a network has been called."""
 
     channels_last: bool | Literal["auto"] = "auto"  # the memory layout of networks with convolutions of images
     compile: bool | Literal["auto"] = "auto"  # torch.compile; auto tries it on a GPU, for runs long enough to pay

@@ -1,7 +1,7 @@
 """Choose how each network is laid out and run: as the options say, or by measuring once its inputs are known.
 
-What is measured takes effect after a run's first iteration, so that it does not depend on whether it was measured now
-or remembered; a run that goes on from a checkpoint repeats the checkpoint's choice.
+What is measured takes effect after the first iteration that calls a network, so that it does not depend on whether it
+was measured now or remembered; a run that goes on from a checkpoint repeats the checkpoint's choice.
 """
 
 import time
@@ -49,18 +49,20 @@ class Tuning:
         _set_precision(self._options, world.device, tell)
         told = {name: self._told(name) for name in networks}
         self.apply({name: choice for name, choice in told.items() if choice.channels_last or choice.compile})
-        measured = [name for name in networks if self._open(name)]
-        self._watching = [networks[name].register_forward_pre_hook(self._note(name), with_kwargs=True)
-                          for name in measured]  # fmt: skip
+        self._watching = {
+            name: network.register_forward_pre_hook(self._note(name), with_kwargs=True)
+            for name, network in networks.items()
+            if self._open(name)
+        }
 
     @property
     def pending(self) -> bool:
-        """Whether there is something left to choose."""
-        return bool(self._watching)
+        """Whether a network has been called for the first time, for which there is something to choose."""
+        return bool(self._inputs)
 
     def choose(self, precision: Precision, iterations: int) -> None:
-        """Choose for the networks that were called since the trainer was made; `iterations` are still to come."""
-        self._stop_watching()
+        """Choose for the networks that were called for the first time; `iterations` are still to come."""
+        self._stop_watching(self._inputs)
         remembered = Remembered(self._plan, self._world.device, {n: one.shapes() for n, one in self._inputs.items()})
         chosen: dict[str, Choice] = {}
         if self._world.writes:
@@ -68,7 +70,7 @@ class Tuning:
             if chosen.keys() != self._inputs.keys():
                 chosen = self._measure(precision, iterations)
                 remembered.keep(chosen, self._tell)
-        self._inputs = {}
+        self.forget()
         self.apply(self._world.first(chosen))
 
     def forget(self) -> None:
@@ -89,11 +91,9 @@ class Tuning:
 
     def repeat(self, choices: Mapping[str, Mapping[str, Any]]) -> None:
         """Do as a checkpoint says, where the options leave the choice."""
-        if choices and self.pending:
-            self._stop_watching()
-            self._inputs = {}
-            open_ones = {name: Choice(**one) for name, one in choices.items() if self._open(name)}
-            self.apply({name: replace(choice, why=f"as before: {choice.why}") for name, choice in open_ones.items()})
+        open_ones = {name: Choice(**one) for name, one in choices.items() if name in self._watching}
+        self._stop_watching(open_ones)
+        self.apply({name: replace(choice, why=f"as before: {choice.why}") for name, choice in open_ones.items()})
 
     def _told(self, name: str) -> Choice:
         """What the options say of a network, as far as they do."""
@@ -128,10 +128,9 @@ class Tuning:
 
         return note
 
-    def _stop_watching(self) -> None:
-        for handle in self._watching:
-            handle.remove()
-        self._watching = []
+    def _stop_watching(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._watching.pop(name).remove()
 
     def _measure(self, precision: Precision, iterations: int) -> dict[str, Choice]:
         """Try the networks, the largest inputs first, until the time is over."""
