@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gradloom.engine import build
-from gradloom.engine.batches import Micro, split
+from gradloom.engine.batches import Micro
 from gradloom.engine.data.order import Position
 from gradloom.engine.fit import fit
 from gradloom.engine.folder import RunFolder
@@ -19,6 +19,7 @@ from gradloom.engine.rates import Rates
 from gradloom.engine.saving.changes import refuse_changes
 from gradloom.engine.saving.checkpoint import examine, write
 from gradloom.engine.saving.snapshot import give, take
+from gradloom.engine.sharing import Sharing
 from gradloom.engine.soundness import Soundness
 from gradloom.engine.start import start
 from gradloom.engine.world import World
@@ -57,6 +58,8 @@ class Trainer:
             name: [p for p in net.parameters() if p.requires_grad] for name, net in self.networks.items()
         }
         self._learning = tuple(self.networks)
+        ahead = any(network.sync_batchnorm for network in self.plan.networks.values())
+        self.sharing = Sharing(self.world, self._trainable, ahead)
         changing = [network for name, network in self.networks.items() if self.plan.networks[name].trainable]
         self.soundness = Soundness([*changing, *(call.part for call in self.calls)], self.world.device)
         self.world.seed_apart(plan.sections.train.manual_seed)
@@ -69,7 +72,7 @@ class Trainer:
         """
         program = self.plan.program(self.iteration, frozenset(keep))
         self.advance()
-        self.states = split(batch, program.inputs, self.plan.sections.train.mega_batch_factor, self.world.device)
+        self.states = self.sharing.split(batch, program.inputs, self.plan.sections.train.mega_batch_factor)
         metrics: dict[str, Tensor] = {}
         for routine in program.routines:
             if routine.trains:
@@ -93,10 +96,11 @@ class Trainer:
             with self.precision.cast():
                 self._inject(routine, micro)
                 total = self._losses(routine, micro, metrics)
-            self.precision.backward(total if micro.share == 1 else micro.share * total, routine.step.name)
+            weight = micro.share * self.sharing.weight
+            self.precision.backward(total if weight == 1 else weight * total, routine.step.name)
             for key in routine.exports:
                 micro.state[key] = _detached(micro.state[key])
-        self._update(routine, metrics[f"{routine.step.name}/total"].clone())
+        self._update(routine, metrics[f"{routine.step.name}/total"])
 
     @torch.no_grad()
     def _supply(self, routine: Routine) -> None:
@@ -143,8 +147,8 @@ class Trainer:
             self.read.wait()
             self.read = None
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        total = self.sharing.average(routine.trains, total)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        self.world.average([*gradients, total])
         sound = self.soundness.judge(self.iteration, step.name, total, gradients)
         self.precision.unscale(optimizer, step.name)
         if step.clip_grad_norm or step.clip_grad_eps:
@@ -167,7 +171,7 @@ class Trainer:
     def epoch_length(self) -> int:
         """How many iterations one pass over the training data takes."""
         if not self.iterations_per_epoch:
-            self.iterations_per_epoch = build.epoch_length(self.plan)
+            self.iterations_per_epoch = build.epoch_length(self.plan, self.world)
         return self.iterations_per_epoch
 
     def fit(self, resume: str | Path | bool = False, allow_changes: bool = False) -> None:
@@ -185,8 +189,12 @@ class Trainer:
         fit(self, start(self.plan, self.world, resume, allow_changes))
 
     def save(self, folder: str | Path | None = None) -> Path:
-        """Write a checkpoint into a folder, by default the run's, and return its own folder, named by the iteration."""
-        return write(take(self), RunFolder(self.plan).checkpoints if folder is None else Path(folder))
+        """Write a checkpoint into a folder, by default the run's, and return its own folder, named by the iteration.
+
+        Every process has to take part; the first writes, and the others wait for it.
+        """
+        snapshot, shelf = take(self), RunFolder(self.plan).checkpoints if folder is None else Path(folder)
+        return self.world.first(write(snapshot, shelf) if self.world.writes else shelf)
 
     def resume(self, path: str | Path) -> None:
         """Go on from a checkpoint's folder: weights, averages, optimizers, random numbers and the iteration.

@@ -77,6 +77,9 @@ class Pieces:
             recipe = self.recipe(cls, own, {*known, "which_model"} - kwargs.fields.keys())
         if options is None or recipe is None:
             return None
+        if options.sync_batchnorm and not options.trainable:
+            why = "with 'trainable: false' the network stays in eval mode, where statistics do not change; remove one"
+            self.faults.append(node.fields["sync_batchnorm"].fault(why))
         return Network(
             name=name,
             which_model=node.fields["which_model"].value,
@@ -84,6 +87,7 @@ class Pieces:
             role=options.type,
             trainable=options.trainable,
             ema=options.ema and self.sections.train.ema_enabled,
+            sync_batchnorm=node.get("sync_batchnorm") if options.sync_batchnorm else None,
             gate=Gate(options.after),
             pretrained=self.sections.pretrained.get(name),
         )
@@ -98,6 +102,7 @@ class Pieces:
         options = make(DatasetOptions, _part_of(node, known), self.faults)
         cls = parts.datasets.choose(node, "mode", self.faults)
         recipe = self.recipe(cls, node, {*known, "mode"}) if cls else None
+        _check_batches(phase, node, self.faults)
         if options is None or recipe is None:
             return None
         return Dataset(
@@ -105,10 +110,12 @@ class Pieces:
             mode=node.fields["mode"].value,
             recipe=recipe,
             keys=_keys(recipe),
-            batch_size=options.batch_size,
+            batch_size=options.batch_size_per_process or options.batch_size or 1,
             workers=options.n_workers,
             pin_memory=options.pin_memory,
             max_bad=options.max_bad,
+            drop_last=options.drop_last,
+            per_process=options.batch_size_per_process is not None,
         )
 
     def recipe(self, cls: Any, node: Node, skip: set[str]) -> Recipe | None:
@@ -233,6 +240,21 @@ class Pieces:
         for name, pretrained in self.sections.pretrained.items():
             if name not in self.networks:
                 self.unknown_network(name, pretrained.node, self.networks, self.faults)
+
+
+def _check_batches(phase: str, node: Node, faults: list[Fault]) -> None:
+    """See that batches of training data have one size, and that others have none of its options."""
+    whole, each = node.get("batch_size"), node.get("batch_size_per_process")
+    if phase == "train" and whole and each:
+        faults.append(each.fault(f"'batch_size' is there too, {whole.mark.seen_from(each.mark)}; keep one"))
+    elif phase == "train" and not (whole or each):
+        faults.append(
+            node.fault("option 'batch_size' is missing; it takes a whole number, as 'batch_size_per_process'")
+        )
+    elif phase == "val":
+        for option in ("batch_size_per_process", "drop_last"):
+            if option in node.fields:
+                faults.append(node.fields[option].fault("only training has it; every sample is measured; remove it"))
 
 
 def _check_named(call: Call[Any], faults: list[Fault]) -> None:
