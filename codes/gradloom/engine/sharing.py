@@ -42,7 +42,7 @@ class Sharing:
             count = part_of(count, processes)
             self._size = size_of({key: batch[key] for key in keys if key in batch} or batch)
         if processes > 1 and self.ahead:
-            sizes = self.world.gather(self._size)
+            sizes = self.world.counts(self._size)
             self.weight, self._size = self._size * processes / sum(sizes), 1
             count = min(count, *sizes)
         return split(batch, keys, count, self.world.device)
