@@ -194,9 +194,11 @@ def state_of(trainer: Any) -> dict[str, Tensor]:
     }
 
 
-def stepped(text: str, shares: dict[int, list[int]], *changes: str) -> Callable[[Here], dict[str, Tensor]]:
+def stepped(
+    text: str, shares: dict[int, list[int]], *changes: str, iterations: int = ITERATIONS
+) -> Callable[[Here], dict[str, Tensor]]:
     def case(here: Here) -> dict[str, Tensor]:
-        trainer, rows = here.train(text, shares, *changes)
+        trainer, rows = here.train(text, shares, *changes, iterations=iterations)
         size = shares[here.processes][here.number]
         metrics = {f"{name} {i}": value * size / 8 for i, row in enumerate(rows) for name, value in row.items()}
         return {**state_of(trainer), **{f"metric {name}": value for name, value in metrics.items()}}
@@ -315,7 +317,7 @@ CASES: dict[str, Callable[[Here], dict[str, Tensor]]] = {
     "training of two networks, clipped": stepped(BOTH, UNEVEN),
     "parameters unused on some": stepped(BRANCHES, UNEVEN),
     "shared batch norm, uneven shares": stepped(SHARED, UNEVEN),
-    "shared batch norm, gradient penalty, uneven shares": stepped(SHARED_PENALTY, UNEVEN),
+    "shared batch norm, gradient penalty, uneven shares": stepped(SHARED_PENALTY, UNEVEN, iterations=10),
     "shared batch norm with accumulation": shared_accumulation,
     "shared batch norm with uneven accumulation": uneven_accumulation,
     "own batch norm": own_statistics,
