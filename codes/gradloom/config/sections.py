@@ -32,7 +32,7 @@ class Train:
     """How long and how training goes."""
 
     niter: Count  # iterations in all, numbered from 0
-    mega_batch_factor: Positive = 1  # micro-batches whose gradients one update averages
+    mega_batch_factor: Positive = 1  # micro-batches of a batch, over all processes, whose gradients one update averages
     warmup_iter: Annotated[int, Ge(-1)] = -1  # lr = initial * iteration / warmup_iter until then; -1 is none
     val_freq: Positive | None = None  # iterations between evaluations; None evaluates at the end only
     manual_seed: Count = 0

@@ -1,15 +1,15 @@
 """Make the pieces of a plan from nodes: networks, datasets, steps and their parts, each checked by itself."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from gradloom import parts
-from gradloom.config.binding import bind, make
+from gradloom.config.binding import bind, make, parameters_of
 from gradloom.config.names import check_files, check_name
 from gradloom.config.node import Node
 from gradloom.config.sections import Sections
-from gradloom.errors import Fault, suggest
+from gradloom.errors import Fault, closest, suggest
 from gradloom.gates import Gate
 from gradloom.parts import TRAINED, Injector, Loss, Part, Port, keys_in
 from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer
@@ -102,7 +102,7 @@ class Pieces:
         options = make(DatasetOptions, _part_of(node, known), self.faults)
         cls = parts.datasets.choose(node, "mode", self.faults)
         recipe = self.recipe(cls, node, {*known, "mode"}) if cls else None
-        _check_batches(phase, node, self.faults)
+        _check_batches(phase, node, _meant(node, cls), self.faults)
         if options is None or recipe is None:
             return None
         return Dataset(
@@ -242,12 +242,19 @@ class Pieces:
                 self.unknown_network(name, pretrained.node, self.networks, self.faults)
 
 
-def _check_batches(phase: str, node: Node, faults: list[Fault]) -> None:
+def _meant(node: Node, cls: Any) -> set[str]:
+    """The options that a dataset is given, those with misspelt names among them."""
+    own = {name for name, _, _ in parameters_of(cls)} if cls else set()
+    known = {*DatasetOptions.__dataclass_fields__, "mode", *own}
+    return {option if option in known else closest(option, known) or option for option in node.fields}
+
+
+def _check_batches(phase: str, node: Node, meant: Collection[str], faults: list[Fault]) -> None:
     """See that batches of training data have one size, and that others have none of its options."""
     whole, each = node.get("batch_size"), node.get("batch_size_per_process")
     if phase == "train" and whole and each:
         faults.append(each.fault(f"'batch_size' is there too, {whole.mark.seen_from(each.mark)}; keep one"))
-    elif phase == "train" and not (whole or each):
+    elif phase == "train" and not {"batch_size", "batch_size_per_process"} & {*meant}:
         faults.append(
             node.fault("option 'batch_size' is missing; it takes a whole number, as 'batch_size_per_process'")
         )
