@@ -159,7 +159,8 @@ def test_checking_tells_what_would_go_wrong_and_runs_nothing(capsys: pytest.Capt
     assert out == ""
     said = err.splitlines()
     assert said[0] == (
-        f"{SOUND}:5:3: datasets.train: a batch of 4 needs as many samples, but there are 2; lower batch_size"
+        "--set datasets.train.batch_size=4: datasets.train.batch_size: a batch of 4 needs as many samples, but there "
+        "are 2; lower it, or write 'drop_last: false'"
     )
     assert said[1].startswith(
         f"{SOUND}:19:7: steps.generator_step.losses.fool: expected images of shape (B, 3, 8, 8), got (4, 1, 8, 8)"

@@ -109,7 +109,8 @@ def _check(plan: "Plan", file: Path, told: list[Fault]) -> int:
     from gradloom.engine.world import World
 
     try:
-        report = look_ahead(plan, World(plan.sections.gpu_ids).device)
+        world = World(plan.sections.gpu_ids)
+        report = look_ahead(plan, world.device, processes=world.processes)
     except RunError as error:
         print(f"failed: {error}", file=sys.stderr)
         return FAILED

@@ -154,9 +154,69 @@ def test_positions_are_those_of_all_processes_together() -> None:
 
 def test_a_batch_has_to_divide_among_the_processes() -> None:
     plan = plan_of(PLAN, "datasets.train.batch_size=6")
-    message = r"options.yml:3:\d+: datasets.train: a batch of 6 does not divide by 4 processes; write 8, or start"
+    message = "datasets.train.batch_size: a batch of 6 does not divide by 4 processes; write 8, or start another number"
     with pytest.raises(RunError, match=message):
         training_batches(plan, Position(), 2, CPU, 0, 4)
+
+
+@pytest.mark.parametrize(
+    ("count", "shares"), [(10, [3, 3, 2, 2]), (11, [3, 3, 3, 2]), (12, [3, 3, 3, 3]), (8, [2] * 4)]
+)
+def test_shares_differ_by_one_sample_at_most(count: int, shares: list[int]) -> None:
+    changes = [f"datasets.train.count={count}", "datasets.train.batch_size=12", "datasets.train.drop_last=false"]
+    batches = [fetched(Position(), 2, *changes, process=process, processes=4) for process in range(4)]
+    assert [len(first) for first, _ in batches] == [len(second) for _, second in batches] == shares
+    for epoch in (0, 1):
+        assert [int(row[0]) for one in batches for row in one[epoch]] == by_hand(epoch, count)
+
+
+def test_an_epoch_may_end_with_its_incomplete_batch() -> None:
+    plan = plan_of(PLAN, "datasets.train.drop_last=false")
+    batches, per_epoch = training_batches(plan, Position(), 9, CPU)
+    assert per_epoch == 4
+    found = [*batches]
+    order = [*by_hand(0), *by_hand(1)]
+    cuts = [(0, 3), (3, 6), (6, 9), (9, 10), (10, 13), (13, 16), (16, 19), (19, 20)]
+    assert [one.batch["hq"][:, 0].int().tolist() for one in found[:8]] == [order[start:end] for start, end in cuts]
+    assert [one.after for one in found[2:5]] == [Position(0, 9), Position(0, 10), Position(1, 3)]
+    assert indices(Position(0, 9), 1, "datasets.train.drop_last=false") == [by_hand(0)[9:]]
+    assert indices(Position(0, 10), 1, "datasets.train.drop_last=false") == [by_hand(1)[:3]]
+
+
+def test_samples_weigh_what_they_are_of_all() -> None:
+    plan = plan_of(PLAN, "datasets.train.drop_last=false", "datasets.train.batch_size=7", "datasets.train.count=9")
+    with pytest.raises(RunError, match="a batch of 7 does not divide by 2 processes; write 8"):
+        training_batches(plan, Position(), 1, CPU, 0, 2)
+    plan = plan_of(PLAN, "datasets.train.drop_last=false", "datasets.train.batch_size=4", "datasets.train.count=7")
+    weights = [[one.weight for one in training_batches(plan, Position(), 2, CPU, number, 2)[0]] for number in (0, 1)]
+    assert weights == [[1, 4 / 3], [1, 2 / 3]]
+
+
+def test_no_process_may_be_left_without_a_sample() -> None:
+    plan = plan_of(PLAN, "datasets.train.drop_last=false", "datasets.train.batch_size=8")
+    training_batches(plan, Position(), 1, CPU, 0, 2)
+    message = "datasets.train.batch_size: the last batch of an epoch of 10 samples has 2, too few for 4 processes"
+    with pytest.raises(RunError, match=message):
+        training_batches(plan, Position(), 1, CPU, 0, 4)
+
+
+def test_too_few_samples_at_the_end_of_an_epoch_begun_with_other_batches_are_left_out() -> None:
+    changes = ["datasets.train.drop_last=false", "datasets.train.batch_size=4", "datasets.train.count=12"]
+    for process in (0, 1):
+        assert [len(one) for one in fetched(Position(0, 7), 3, *changes, process=process, processes=2)] == [2, 2, 2]
+    assert indices(Position(0, 7), 3, *changes) == [by_hand(0, 12)[7:11], by_hand(0, 12)[11:], by_hand(1, 12)[:4]]
+
+
+def test_a_batch_may_be_given_by_what_each_process_has() -> None:
+    plan = plan_of(PLAN.replace("batch_size: 3", "batch_size_per_process: 2"))
+    for processes, per_epoch in ((1, 5), (2, 2), (4, 1)):
+        whole, found = training_batches(plan, Position(0, 2), 1, CPU, 0, processes)
+        (batch,) = whole
+        assert found == per_epoch
+        assert batch.batch["hq"][:, 0].int().tolist() == by_hand(0)[2:4]
+        assert batch.after == Position(0, 2 + 2 * processes)
+    with pytest.raises(RunError, match=r"datasets.train.batch_size_per_process: a batch of 12 needs as many samples"):
+        training_batches(plan, Position(), 1, CPU, 0, 6)
 
 
 def test_a_detour_has_another_order_and_other_draws() -> None:
@@ -241,14 +301,14 @@ gradloom.datasets.register("test_missing")(Missing)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["datasets.train.batch_size=11"], "a batch of 11 needs as many samples, but there are 10; lower batch_size"),
+        (["datasets.train.batch_size=11"], "a batch of 11 needs as many samples, but there are 10; lower it, or write"),
         (["datasets.train.count=0"], "test_drawn holds no sample"),
-        (["datasets.train={mode: test_mistaken}"], r"test_mistaken cannot be built: KeyError: 'no such key' \(in test_data_order.py, line \d+\)$"),
-        (["datasets.train={mode: test_missing}"], r"test_missing cannot be built: FileNotFoundError: .*/nowhere/at/all'$"),
+        (["datasets.train={mode: test_mistaken, batch_size: 1}"], r"test_mistaken cannot be built: KeyError: 'no such key' \(in test_data_order.py, line \d+\)$"),
+        (["datasets.train={mode: test_missing, batch_size: 1}"], r"test_missing cannot be built: FileNotFoundError: .*/nowhere/at/all'$"),
     ],
 )  # fmt: skip
 def test_data_that_cannot_be_used_at_all_is_said_before_training(changes: list[str], message: str) -> None:
-    with pytest.raises(RunError, match=f"datasets.train: {message}"):
+    with pytest.raises(RunError, match=rf"datasets.train(\.batch_size)?: {message}"):
         training_batches(plan_of(PLAN, *changes), Position(), 1, CPU)
 
 

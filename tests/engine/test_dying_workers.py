@@ -180,7 +180,7 @@ def test_a_signal_to_the_whole_group_lets_the_run_save(tmp_path: Path) -> None:
 
 PLAN = """
     name: any
-    datasets: {train: {mode: random_dataset, hq_shape: [1, 8, 8]}}
+    datasets: {train: {mode: random_dataset, hq_shape: [1, 8, 8], batch_size: 1}}
     networks: {net: {which_model: test_mlp, inputs: 2, outputs: 1}}
     steps:
       step:

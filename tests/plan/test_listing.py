@@ -66,7 +66,7 @@ def assert_drawn(plan: Plan) -> None:
 EVERYTHING = """
 name: everything
 datasets:
-  train: {mode: random_dataset, hq_shape: [1, 8, 8]}
+  train: {mode: random_dataset, hq_shape: [1, 8, 8], batch_size: 1}
   val: {mode: random_dataset, hq_shape: [1, 8, 8], length: 8}
 networks:
   end: {which_model: dcgan_generator, image_size: 8, latent_dim: 4, channels: 1, nf: 2}

@@ -32,7 +32,9 @@ class Train:
     """How long and how training goes."""
 
     niter: Count  # iterations in all, numbered from 0
-    mega_batch_factor: Positive | Literal["auto"] = 1  # micro-batches of an update; auto finds how few fit the memory
+    mega_batch_factor: Positive | Literal["auto"] = (
+        1  # micro-batches of a batch, over all processes; auto finds how few fit
+    )
     warmup_iter: Annotated[int, Ge(-1)] = -1  # lr = initial * iteration / warmup_iter until then; -1 is none
     val_freq: Positive | None = None  # iterations between evaluations; None evaluates at the end only
     manual_seed: Count = 0

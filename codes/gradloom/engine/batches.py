@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -27,9 +28,11 @@ def split(batch: Mapping[str, Any], keys: Iterable[str], count: int, device: tor
     if count == 1:
         return [Micro(whole, 1.0)]
     size = size_of(whole or batch)
-    pieces = torch.arange(size).tensor_split(min(count, size))
+    count = min(count, size)
+    ends = [size // count * place + min(place, size % count) for place in range(count + 1)]
     return [
-        Micro({key: _cut(value, size, piece) for key, value in whole.items()}, len(piece) / size) for piece in pieces
+        Micro({key: _cut(value, size, slice(*piece)) for key, value in whole.items()}, (piece[1] - piece[0]) / size)
+        for piece in pairwise(ends)
     ]
 
 
@@ -46,8 +49,8 @@ def to_device(value: Any, device: torch.device) -> Any:
     return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
 
 
-def _cut(value: Any, size: int, piece: Tensor) -> Any:
+def _cut(value: Any, size: int, piece: slice) -> Any:
     """Take a piece of a tensor or list that has one entry a sample; anything else goes to every piece."""
     if (isinstance(value, Tensor) and value.dim()) or (isinstance(value, list) and len(value) == size):
-        return value[int(piece[0]) : int(piece[-1]) + 1]
+        return value[piece]
     return value

@@ -9,11 +9,13 @@ import torch
 from torch import nn, optim
 from torch.optim import Optimizer
 
+from gradloom.config.node import Node
 from gradloom.config.schedules import Schedule
 from gradloom.engine.adam import LeanAdam, LeanAdamW
 from gradloom.engine.averages import Average
 from gradloom.engine.calls import Bound
 from gradloom.engine.data.feed import iterations_in_epoch
+from gradloom.engine.norms import share_statistics
 from gradloom.engine.offload import Offloaded
 from gradloom.engine.precision import Precision
 from gradloom.engine.recomputing import recompute
@@ -47,9 +49,18 @@ def networks(plan: Plan, world: World) -> tuple[dict[str, nn.Module], list[str]]
         blocks = recompute(network, module)
         if network.checkpointing:
             said.append(f"{name}: {blocks or 'no'} blocks to compute anew in backward passes")
+        if network.sync_batchnorm:
+            module = _sharing_statistics(module, network.sync_batchnorm, world)
         module.to(world.device)
         built[name] = module if network.trainable else module.eval().requires_grad_(False)
     return built, said
+
+
+def _sharing_statistics(module: nn.Module, option: Node, world: World) -> nn.Module:
+    try:
+        return share_statistics(module, world)
+    except ValueError as error:
+        raise RunError(option.fault(str(error))) from error
 
 
 def averages(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Average]:
@@ -149,6 +160,6 @@ def named(built: Mapping[str, nn.Module], emas: Mapping[str, nn.Module]) -> dict
     return {**built, **{f"{name}.ema": network for name, network in emas.items()}}
 
 
-def epoch_length(plan: Plan) -> int:
+def epoch_length(plan: Plan, world: World) -> int:
     """How many batches one pass over the training data has."""
-    return iterations_in_epoch(plan)
+    return iterations_in_epoch(plan, world.processes)

@@ -48,8 +48,7 @@ class Held(Checkpoint):
 def cut_to_fit(trainer: Trainer, batch: Mapping[str, Any]) -> str:
     """Double the micro-batches until the iterations that call most fit, with a batch like this; say what was found.
 
-    The trainer stays as it was, to the bit. All processes try, each by itself, and cut alike. What speaks to other
-    processes in its forward pass must not run out of memory in one of them only, since the others would wait for it.
+    The trainer stays as it was, to the bit. All processes try, each by itself, and cut alike.
 
     Raises:
         RunError: when a single sample does not fit.

@@ -43,7 +43,7 @@ def start(plan: Plan, world: World, resume: str | Path | bool = False, allow_cha
         news += ["options changed since then:", *changed] if changed else []
         if checkpoint.iteration >= plan.sections.train.niter:
             return Start(checkpoint, allow_changes, Report(), tuple(news))
-    report = look_ahead(plan, world.device, checkpoint.iteration if checkpoint else None)
+    report = look_ahead(plan, world.device, checkpoint.iteration if checkpoint else None, world.processes)
     if report.faults:
         raise OptionsError(report.faults)
     news += [f"notice: {notice}" for notice in report.notices]

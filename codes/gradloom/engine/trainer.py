@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gradloom.engine import build
-from gradloom.engine.batches import Micro, split
+from gradloom.engine.batches import Micro
 from gradloom.engine.cutting import cut_to_fit
 from gradloom.engine.data.order import Position
 from gradloom.engine.fit import fit
@@ -20,6 +20,7 @@ from gradloom.engine.rates import Rates
 from gradloom.engine.saving.changes import refuse_changes
 from gradloom.engine.saving.checkpoint import examine, write
 from gradloom.engine.saving.snapshot import give, take
+from gradloom.engine.sharing import Sharing
 from gradloom.engine.soundness import Soundness
 from gradloom.engine.speed.tuning import Tuning
 from gradloom.engine.start import start
@@ -69,6 +70,8 @@ class Trainer:
             name: [parameter for group in optimizer.param_groups for parameter in group["params"]]
             for name, optimizer in self.optimizers.items()
         }
+        ahead = any(network.sync_batchnorm for network in self.plan.networks.values())
+        self.sharing = Sharing(self.world, self._trainable, ahead)
         changing = [network for name, network in self.networks.items() if self.plan.networks[name].trainable]
         self.soundness = Soundness([*changing, *(call.part for call in self.calls)], self.world.device)
         self.world.seed_apart(plan.sections.train.manual_seed)
@@ -91,7 +94,7 @@ class Trainer:
         """Run one iteration as `train_step` does, with networks and micro-batches as they are."""
         program = self.plan.program(self.iteration, frozenset(keep))
         self.advance()
-        self.states = split(batch, program.inputs, self.micro_batches, self.world.device)
+        self.states = self.sharing.split(batch, program.inputs, self.micro_batches)
         metrics: dict[str, Tensor] = {}
         for routine in program.routines:
             if routine.trains:
@@ -115,7 +118,8 @@ class Trainer:
             with self.precision.cast():
                 self._inject(routine, micro)
                 total = self._losses(routine, micro, metrics)
-            self.precision.backward(total if micro.share == 1 else micro.share * total, routine.step.name)
+            weight = micro.share * self.sharing.weight
+            self.precision.backward(total if weight == 1 else weight * total, routine.step.name)
             for key in routine.exports:
                 micro.state[key] = _detached(micro.state[key])
         self._update(routine, metrics[f"{routine.step.name}/total"])
@@ -166,10 +170,9 @@ class Trainer:
             self.read.wait()
             self.read = None
         parameters = self._parameters[step.updater or step.name]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self.world.processes > 1:
-            total = total.clone()
-            self.world.average([*gradients, total])
+            total = self.sharing.average(routine.trains, total)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         sound = self.soundness.judge(self.iteration, step.name, total, gradients)
         self.precision.unscale(optimizer, step.name)
         if step.clip_grad_norm or step.clip_grad_eps:
@@ -192,7 +195,7 @@ class Trainer:
     def epoch_length(self) -> int:
         """How many iterations one pass over the training data takes."""
         if not self.iterations_per_epoch:
-            self.iterations_per_epoch = build.epoch_length(self.plan)
+            self.iterations_per_epoch = build.epoch_length(self.plan, self.world)
         return self.iterations_per_epoch
 
     def fit(self, resume: str | Path | bool = False, allow_changes: bool = False) -> None:
@@ -210,8 +213,12 @@ class Trainer:
         fit(self, start(self.plan, self.world, resume, allow_changes))
 
     def save(self, folder: str | Path | None = None) -> Path:
-        """Write a checkpoint into a folder, by default the run's, and return its own folder, named by the iteration."""
-        return write(take(self), RunFolder(self.plan).checkpoints if folder is None else Path(folder))
+        """Write a checkpoint into a folder, by default the run's, and return its own folder, named by the iteration.
+
+        Every process has to take part; the first writes, and the others wait for it.
+        """
+        snapshot, shelf = take(self), RunFolder(self.plan).checkpoints if folder is None else Path(folder)
+        return self.world.first(write(snapshot, shelf) if self.world.writes else shelf)
 
     def resume(self, path: str | Path) -> None:
         """Go on from a checkpoint's folder: weights, averages, optimizers, random numbers and the iteration.

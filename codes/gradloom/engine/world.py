@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd import Function
 
 from gradloom.engine.memory import keep_freed_memory
 from gradloom.errors import RunError
@@ -41,6 +42,10 @@ class World:
             keep_freed_memory()
         if self.processes > 1 and not dist.is_initialized():
             dist.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo", timeout=_PATIENCE)
+
+    def __deepcopy__(self, memo: Any) -> World:
+        """There is but one, whoever knows it may be copied."""
+        return self
 
     def seed_alike(self, seed: int) -> None:
         """Start the same random numbers in every process."""
@@ -72,6 +77,27 @@ class World:
         flat /= self.processes
         for tensor, part in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
             tensor.copy_(part.view_as(tensor))
+
+    def add(self, tensor: Tensor) -> None:
+        """Put the sum over all processes in the tensor's place."""
+        if self.processes > 1:
+            dist.all_reduce(tensor)
+
+    def rows(self, row: Tensor) -> Tensor:
+        """What each process holds, (n,), as rows (processes, n) by their numbers; all derivatives flow back."""
+        if self.processes == 1:
+            return row[None]
+        before, after = self.number, self.processes - self.number - 1
+        padded = torch.cat([row.new_zeros(before, len(row)), row[None], row.new_zeros(after, len(row))])
+        return cast(Tensor, _Sum.apply(padded))
+
+    def counts(self, number: int) -> list[int]:
+        """A whole number of each process, by their numbers; no GPU is waited for."""
+        if self.processes == 1:
+            return [number]
+        everyones = [torch.zeros(1, dtype=torch.int64) for _ in range(self.processes)]
+        dist.all_gather(everyones, torch.tensor([number]))
+        return [int(one) for one in everyones]
 
     def any(self, claim: bool) -> bool:
         """Whether it is so in some process."""
@@ -110,6 +136,20 @@ class World:
             waiting.join(_FAREWELL_SECONDS)
             if not waiting.is_alive():
                 dist.destroy_process_group()
+
+
+class _Sum(Function):
+    """The sum over all processes, whose gradient is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return cast(Tensor, _Sum.apply(gradient.contiguous()))
 
 
 def _sow(seed: int) -> None:

@@ -9,7 +9,7 @@ from gradloom.config.schedules import Schedule
 from gradloom.config.secrets import masked
 from gradloom.gates import Gate
 from gradloom.parts import Injector, Part, Port
-from gradloom.plan.plan import Call, Plan, Step
+from gradloom.plan.plan import Call, Dataset, Plan, Step
 
 
 def listing(plan: Plan) -> str:
@@ -24,7 +24,7 @@ def listing(plan: Plan) -> str:
         lines.append(_commented(f"{name} = {network.which_model}({options})", notes))
     for dataset in plan.datasets.values():
         options = _arguments(dataset.recipe.arguments.items())
-        lines.append(f"{dataset.phase} = {dataset.mode}({options}), {dataset.batch_size} at a time")
+        lines.append(f"{dataset.phase} = {dataset.mode}({options}), {dataset.batch_size} at a time{_how(dataset)}")
     micro = plan.sections.train.mega_batch_factor
     parts = "" if micro == 1 else f", in {'as few' if micro == 'auto' else micro} micro-batches"
     parts += " as fit" if micro == "auto" else ""
@@ -38,6 +38,10 @@ def listing(plan: Plan) -> str:
         lines += [f"    {_injector(call)}" for call in measure.injectors]
         lines += [_commented(f"    {call.name} = {_call(call)}", _gates(call.gate)) for call in measure.calls]
     return "\n".join(lines)
+
+
+def _how(dataset: Dataset) -> str:
+    return (" in each process" if dataset.per_process else "") + ("" if dataset.drop_last else ", the rest too")
 
 
 def _step(plan: Plan, step: Step) -> Iterable[str]:

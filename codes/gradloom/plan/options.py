@@ -15,6 +15,7 @@ class NetworkOptions:
     after: Annotated[int, Ge(0)] = 0
     ema: bool = True
     checkpointing_enabled: bool | None = None  # compute its blocks anew in backward passes; none is as at the top
+    sync_batchnorm: bool = False  # batch norm's statistics are those of all processes' samples; else of each one's own
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -23,7 +24,9 @@ class DatasetOptions:
     """What a file may say of a dataset, beside the dataset's own options."""
 
     name: str = ""
-    batch_size: Annotated[int, Gt(0)] = 1
+    batch_size: Annotated[int, Gt(0)] | None = None  # samples of a batch, over all processes; of `val` 1 unless given
+    batch_size_per_process: Annotated[int, Gt(0)] | None = None  # of `train`: the other word for it
+    drop_last: bool = True  # of `train`: leave out the incomplete batch at the end of an epoch
     n_workers: Annotated[int, Ge(0)] = 0
     pin_memory: bool = True
     max_bad: Annotated[int, Ge(0)] = 0  # samples that may turn out unusable; each is said, and another takes its place

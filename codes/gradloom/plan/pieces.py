@@ -1,15 +1,15 @@
 """Make the pieces of a plan from nodes: networks, datasets, steps and their parts, each checked by itself."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from gradloom import parts
-from gradloom.config.binding import bind, make
+from gradloom.config.binding import bind, make, parameters_of
 from gradloom.config.names import check_files, check_name
 from gradloom.config.node import Node
 from gradloom.config.sections import Sections
-from gradloom.errors import Fault, suggest
+from gradloom.errors import Fault, closest, suggest
 from gradloom.gates import Gate
 from gradloom.parts import TRAINED, Injector, Loss, Part, Port, keys_in
 from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer
@@ -78,6 +78,9 @@ class Pieces:
         if options is None or recipe is None:
             return None
         own_word = options.checkpointing_enabled
+        if options.sync_batchnorm and not options.trainable:
+            why = "with 'trainable: false' the network stays in eval mode, where statistics do not change; remove one"
+            self.faults.append(node.fields["sync_batchnorm"].fault(why))
         return Network(
             name=name,
             which_model=node.fields["which_model"].value,
@@ -85,6 +88,7 @@ class Pieces:
             role=options.type,
             trainable=options.trainable,
             ema=options.ema and self.sections.train.ema_enabled,
+            sync_batchnorm=node.get("sync_batchnorm") if options.sync_batchnorm else None,
             gate=Gate(options.after),
             checkpointing=self.sections.checkpointing_enabled if own_word is None else own_word,
             asks_checkpointing=node.get("checkpointing_enabled") if own_word else None,
@@ -101,6 +105,7 @@ class Pieces:
         options = make(DatasetOptions, _part_of(node, known), self.faults)
         cls = parts.datasets.choose(node, "mode", self.faults)
         recipe = self.recipe(cls, node, {*known, "mode"}) if cls else None
+        _check_batches(phase, node, _meant(node, cls), self.faults)
         if options is None or recipe is None:
             return None
         return Dataset(
@@ -108,10 +113,12 @@ class Pieces:
             mode=node.fields["mode"].value,
             recipe=recipe,
             keys=_keys(recipe),
-            batch_size=options.batch_size,
+            batch_size=options.batch_size_per_process or options.batch_size or 1,
             workers=options.n_workers,
             pin_memory=options.pin_memory,
             max_bad=options.max_bad,
+            drop_last=options.drop_last,
+            per_process=options.batch_size_per_process is not None,
         )
 
     def recipe(self, cls: Any, node: Node, skip: set[str]) -> Recipe | None:
@@ -236,6 +243,28 @@ class Pieces:
         for name, pretrained in self.sections.pretrained.items():
             if name not in self.networks:
                 self.unknown_network(name, pretrained.node, self.networks, self.faults)
+
+
+def _meant(node: Node, cls: Any) -> set[str]:
+    """The options that a dataset is given, those with misspelt names among them."""
+    own = {name for name, _, _ in parameters_of(cls)} if cls else set()
+    known = {*DatasetOptions.__dataclass_fields__, "mode", *own}
+    return {option if option in known else closest(option, known) or option for option in node.fields}
+
+
+def _check_batches(phase: str, node: Node, meant: Collection[str], faults: list[Fault]) -> None:
+    """See that batches of training data have one size, and that others have none of its options."""
+    whole, each = node.get("batch_size"), node.get("batch_size_per_process")
+    if phase == "train" and whole and each:
+        faults.append(each.fault(f"'batch_size' is there too, {whole.mark.seen_from(each.mark)}; keep one"))
+    elif phase == "train" and not {"batch_size", "batch_size_per_process"} & {*meant}:
+        faults.append(
+            node.fault("option 'batch_size' is missing; it takes a whole number, as 'batch_size_per_process'")
+        )
+    elif phase == "val":
+        for option in ("batch_size_per_process", "drop_last"):
+            if option in node.fields:
+                faults.append(node.fields[option].fault("only training has it; every sample is measured; remove it"))
 
 
 def _check_named(call: Call[Any], faults: list[Fault]) -> None:

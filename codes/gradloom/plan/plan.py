@@ -92,6 +92,7 @@ class Network:
     role: str | None = None  # such as "generator", where the options name one
     trainable: bool = True
     ema: bool = True
+    sync_batchnorm: Node | None = None  # the option, where it asks for statistics over all processes
     gate: Gate = Gate()
     checkpointing: bool = False  # whether its blocks are computed anew in backward passes
     asks_checkpointing: Node | None = None  # where its own options say so
@@ -112,10 +113,21 @@ class Dataset:
     mode: str
     recipe: Recipe
     keys: tuple[str, ...] | None  # None where the class does not say
-    batch_size: int
+    batch_size: int  # of all processes together, or of each of them
     workers: int
     pin_memory: bool
     max_bad: int = 0  # samples that may turn out unusable
+    drop_last: bool = True  # whether an epoch ends with its last whole batch
+    per_process: bool = False  # whether `batch_size` is that of each process
+
+    def batch(self, processes: int) -> int:
+        """How many samples a batch of so many processes has."""
+        return self.batch_size * (processes if self.per_process else 1)
+
+    def batch_fault(self, message: str) -> Fault:
+        """Say something of the size of its batches."""
+        node = self.recipe.node
+        return (node.get("batch_size_per_process") or node.get("batch_size") or node).fault(message)
 
 
 @dataclass(frozen=True)

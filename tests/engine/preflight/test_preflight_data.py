@@ -14,6 +14,7 @@ from making import GAN, MLP
 
 
 def text(data: str, more: str = "") -> str:
+    data = data if "batch_size" in data else data.replace("}", ", batch_size: 1}", 1)
     return f"{GAN}\n    datasets: {{train: {data}}}\n{more}"
 
 
@@ -38,7 +39,8 @@ def test_a_set_without_samples() -> None:
 
 def test_a_batch_larger_than_the_set() -> None:
     assert said("{mode: test_samples, kind: gan, length: 7, batch_size: 8}") == (
-        "datasets.train: a batch of 8 needs as many samples, but there are 7; lower batch_size"
+        "datasets.train.batch_size: a batch of 8 needs as many samples, but there are 7; lower it, or write "
+        "'drop_last: false'"
     )
 
 

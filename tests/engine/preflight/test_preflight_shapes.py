@@ -270,7 +270,7 @@ def test_independent_mistakes_are_found_in_one_pass() -> None:
     text = swapped("batch_size: 8", "batch_size: 101", text)
     paths = [fault.path for fault in looked(text, "path.pretrain_model_generator=/nowhere.pth").faults]
     assert sorted(paths) == sorted([
-        "datasets.train", "path.pretrain_model_generator", "steps.discriminator_step.losses.gan",
+        "datasets.train.batch_size", "path.pretrain_model_generator", "steps.discriminator_step.losses.gan",
         "steps.generator_step.losses.gan", "steps.generator_step.losses.pix",
     ])  # fmt: skip
 
@@ -363,3 +363,32 @@ def test_a_run_that_goes_on_is_looked_at_from_there() -> None:
     plan = plan_of(swapped(PIX, PIX.replace("real: hq", "real: z").replace("}", ", before: 50}")))
     assert len(look_ahead(plan, torch.device("cpu")).faults) == 1
     assert look_ahead(plan, torch.device("cpu"), first=51).faults == []
+
+
+def test_statistics_of_a_network_without_batch_norm_cannot_be_shared() -> None:
+    shared = G.replace("inputs: 4", "sync_batchnorm: true, inputs: 4")
+    assert only(looked(swapped(G, shared)).faults) == (
+        "networks.generator.sync_batchnorm: the network has no batch norm; remove it"
+    )
+
+
+def test_of_several_processes_the_share_of_one_is_looked_at() -> None:
+    """Also that of an incomplete batch, here of one sample each, which batch norm over both processes takes."""
+
+    @gradloom.networks.register("test_normed_alone")
+    class Normed(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Linear(4, 2), nn.BatchNorm1d(2))
+
+    own = "generator: {which_model: test_normed_alone, sync_batchnorm: false}"
+    uneven = swapped("batch_size: 8", "batch_size: 8, length: 18, drop_last: false", swapped(G, own))
+    cpu = torch.device("cpu")
+    (fault, *_) = look_ahead(plan_of(uneven), cpu, processes=2).faults
+    assert "Expected more than 1 value per channel when training, got input size (1, 2)" in fault.message
+    assert (
+        look_ahead(plan_of(swapped("sync_batchnorm: false", "sync_batchnorm: true", uneven)), cpu, processes=2).faults
+        == []
+    )
+    assert look_ahead(plan_of(uneven), cpu).faults == []
+    (fault,) = look_ahead(plan_of(uneven), cpu, processes=4).faults
+    assert "the last batch of an epoch of 18 samples has 2, too few for 4 processes" in fault.message

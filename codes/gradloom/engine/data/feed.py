@@ -8,6 +8,7 @@ from typing import Any, cast, overload
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from gradloom.engine.data.epochs import batches_in_epoch, misfit
 from gradloom.engine.data.order import Order, Place, Position, seed_of
 from gradloom.engine.data.rejects import Bad, Rejects, describe, name_of
 from gradloom.engine.data.samples import Portion, Seeded
@@ -25,6 +26,7 @@ class Fetched:
     after: Position  # where the run stands once this batch is used
     names: Sequence[str]  # of its samples, such as "epoch 3, sample 17 (/data/cat.png)"; made when looked at
     bad: tuple[Bad, ...]  # what could not be used for it
+    weight: float = 1.0  # its samples, by how many an even share of all processes' samples would be
 
 
 class Names(Sequence[str]):
@@ -60,8 +62,9 @@ class Feed:
         dataset = cast(Seeded, self._loader.dataset).dataset
         portions = iter(self._loader)
         with watched(self._planned, active_children()):
-            for (places, after), portion in zip(self._order.steps(), portions, strict=True):
-                yield Fetched(portion.batch, after, Names(dataset, places, portion.stand_ins), portion.bad)
+            for (places, size, after), portion in zip(self._order.steps(), portions, strict=True):
+                names, weight = Names(dataset, places, portion.stand_ins), len(places) * self._order.processes / size
+                yield Fetched(portion.batch, after, names, portion.bad, weight)
 
 
 def open_dataset(dataset: planned.Dataset) -> Dataset[Any]:
@@ -86,22 +89,20 @@ def open_dataset(dataset: planned.Dataset) -> Dataset[Any]:
     return made
 
 
-def whole_batches(dataset: planned.Dataset, length: int) -> int:
-    """How many batches an epoch of so many samples has.
+def iterations_in_epoch(plan: Plan, processes: int) -> int:
+    """How many batches the training data has.
 
     Raises:
-        RunError: when there is not even one.
+        RunError: when it cannot be cut into batches, or these into shares.
     """
-    if length < dataset.batch_size:
-        message = f"a batch of {dataset.batch_size} needs as many samples, but there are {length}; lower batch_size"
-        raise RunError(dataset.recipe.node.fault(message))
-    return length // dataset.batch_size
-
-
-def iterations_in_epoch(plan: Plan) -> int:
-    """How many whole batches the training data has."""
     training = training_data(plan)
-    return whole_batches(training, len(open_dataset(training)))  # type: ignore[arg-type]
+    return _iterations(training, len(open_dataset(training)), processes)  # type: ignore[arg-type]
+
+
+def _iterations(dataset: planned.Dataset, length: int, processes: int) -> int:
+    if fault := misfit(dataset, length, processes):
+        raise RunError(fault)
+    return batches_in_epoch(dataset, length, processes)
 
 
 def training_data(plan: Plan) -> planned.Dataset:
@@ -134,10 +135,9 @@ def training_batches(
     training = training_data(plan)
     dataset = open_dataset(training) if dataset is None else dataset
     length = len(dataset)  # type: ignore[arg-type]
-    per_epoch = whole_batches(training, length)
-    _check_shares(training, processes)
-    seed = plan.sections.train.manual_seed
-    order = Order(length, training.batch_size, seed, position, max(0, iterations), process, processes)
+    per_epoch = _iterations(training, length, processes)
+    seed, size, left = plan.sections.train.manual_seed, training.batch(processes), max(0, iterations)
+    order = Order(length, size, seed, position, left, process, processes, training.drop_last)
     loader: DataLoader[Portion] = DataLoader(
         Seeded(dataset, seed_of(seed, position.detour), training.max_bad),
         sampler=order,
@@ -148,13 +148,6 @@ def training_batches(
         generator=_aside(),
     )
     return Feed(training, order, loader), per_epoch
-
-
-def _check_shares(dataset: planned.Dataset, processes: int) -> None:
-    if dataset.batch_size % processes:
-        up = dataset.batch_size + -dataset.batch_size % processes
-        message = f"a batch of {dataset.batch_size} does not divide by {processes} processes; write {up}, or start "
-        raise RunError(dataset.recipe.node.fault(f"{message}another number of them"))
 
 
 def measuring_batches(

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from gradloom.engine.data.epochs import share_of
+
 Place = tuple[int, int]
 """A sample's epoch, and its index in the dataset."""
 
@@ -42,9 +44,10 @@ def seed_of(seed: int, detour: int) -> int:
 
 
 class Order(Sampler[list[Place]]):
-    """One process's shares of the batches of shuffled epochs, without the incomplete last batch of each.
+    """One process's shares of the batches of shuffled epochs; with `drop_last` without the incomplete last of each.
 
     The batches are cut alike whatever the number of processes; the first process takes the first samples of each.
+    A last batch of fewer samples than processes, which a resumed run of another batch size may meet, is left out.
     """
 
     def __init__(
@@ -56,30 +59,33 @@ class Order(Sampler[list[Place]]):
         iterations: int,
         process: int = 0,
         processes: int = 1,
+        drop_last: bool = True,
     ) -> None:
         self.length, self.batch_size, self.seed = length, batch_size, seed_of(seed, start.detour)
         self.start, self.iterations = start, iterations
-        self.share = batch_size // processes
-        self.first = process * self.share
+        self.process, self.processes = process, processes
+        self.least = batch_size if drop_last else processes  # samples of a batch
 
     def __len__(self) -> int:
         return self.iterations
 
     def __iter__(self) -> Iterator[list[Place]]:
-        return (places for places, _ in self.steps())
+        return (places for places, _, _ in self.steps())
 
-    def steps(self) -> Iterator[tuple[list[Place], Position]]:
-        """The share of each batch, and where the run stands once that batch is used."""
+    def steps(self) -> Iterator[tuple[list[Place], int, Position]]:
+        """The share of each batch, how many samples the batch has, and where the run stands once it is used."""
         at, order, shuffled = self.start, torch.empty(0), -1
         for _ in range(self.iterations):
-            if self.length - at.offset < self.batch_size:
+            if self.length - at.offset < self.least:
                 at = replace(at, epoch=at.epoch + 1, offset=0)
             if at.epoch != shuffled:
                 order, shuffled = self._shuffle(at.epoch), at.epoch
-            first = at.offset + self.first
-            places = [(at.epoch, index) for index in order[first : first + self.share].tolist()]
-            at = replace(at, offset=at.offset + self.batch_size)
-            yield places, at
+            size = min(self.batch_size, self.length - at.offset)
+            share = share_of(size, self.process, self.processes)
+            chosen = order[at.offset + share.start : at.offset + share.stop]
+            places = [(at.epoch, index) for index in chosen.tolist()]
+            at = replace(at, offset=at.offset + size)
+            yield places, size, at
 
     def _shuffle(self, epoch: int) -> Tensor:
         return torch.randperm(self.length, generator=torch.Generator().manual_seed(mix(self.seed, epoch)))

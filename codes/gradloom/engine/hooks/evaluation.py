@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from gradloom.engine import build
 from gradloom.engine.batches import split
+from gradloom.engine.buffers import averaged
 from gradloom.engine.calls import Bound
 from gradloom.engine.data.feed import measuring_batches
 from gradloom.engine.data.rejects import Rejects
@@ -121,7 +122,13 @@ class Evaluation(Hook):
         evaluators = [Bound(call, known) for call in calls]
         keys = sorted(measure.inputs)
         devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices), measuring(known.values(), injectors), trainer.precision.cast():
+        measured = [*known.values(), *(injector.part for injector in injectors)]
+        with (
+            averaged(trainer.world, dict.fromkeys(measured)),
+            torch.random.fork_rng(devices),
+            measuring(known.values(), injectors),
+            trainer.precision.cast(),
+        ):
             torch.manual_seed(plan.sections.eval.seed)
             for evaluator in evaluators:
                 evaluator.part.reset()  # type: ignore[operator]

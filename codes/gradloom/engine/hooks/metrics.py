@@ -22,7 +22,7 @@ class Metrics(Hook):
 
     def __init__(self, every: int) -> None:
         self.every = every
-        self._sums: dict[Names, Tensor] = {}  # of the finite numbers, and how many these are: (2, names)
+        self._sums: dict[Names, Tensor] = {}  # of the finite numbers, and of their weights: (2, names)
         self._skipped: dict[str, int] = {}
         self._seconds = self._waited = 0.0
         self._iterations = 0
@@ -46,6 +46,8 @@ class Metrics(Hook):
             row = torch.stack([value.to(_widest(value.device)) for value in values])
             finite = row.isfinite()
             added = torch.stack([row.where(finite, 0), finite.to(row.dtype)])
+            if run.fetched and run.fetched.weight != 1:
+                added *= run.fetched.weight
             names = tuple(metrics)
             self._sums[names] = self._sums[names].to(row.device) + added if names in self._sums else added
         self._iterations += 1
@@ -62,23 +64,21 @@ class Metrics(Hook):
         self._sums, self._skipped, self._iterations = {}, {}, 0
 
     def _means(self, run: Run) -> dict[str, float]:
-        """Read all means back in one transfer."""
-        if not self._sums:
-            return {}
-        together = torch.cat(list(self._sums.values()), 1)
-        run.trainer.world.average([together])
+        """The means over all processes; sums are read back in one transfer."""
+        together = torch.cat(list(self._sums.values()), 1).tolist() if self._sums else [[], []]
+        names = [name for names in self._sums for name in names]
         sums: dict[str, float] = {}
         counts: dict[str, float] = {}
-        names = (name for names in self._sums for name in names)
-        for name, total, count in zip(names, *together.tolist(), strict=True):
-            sums[name], counts[name] = sums.get(name, 0.0) + total, counts.get(name, 0.0) + count
+        for everyones in run.trainer.world.gather((names, *together)):
+            for name, total, count in zip(*everyones, strict=True):
+                sums[name], counts[name] = sums.get(name, 0.0) + total, counts.get(name, 0.0) + count
         return {name: sums[name] / counts[name] for name in sums if counts[name]}
 
     def _speed(self, run: Run) -> dict[str, float]:
         seconds, waited = run.seconds - self._seconds, run.waited - self._waited
         self._seconds, self._waited = run.seconds, run.waited
         rate = self._iterations / max(seconds, 1e-9)
-        batch_size = run.trainer.plan.datasets["train"].batch_size
+        batch_size = run.trainer.plan.datasets["train"].batch(run.trainer.world.processes)
         sizes = [size for size in run.trainer.world.gather(most_bytes(run.trainer.world.device)) if size is not None]
         return {
             "iterations_per_second": rate,

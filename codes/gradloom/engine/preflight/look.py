@@ -16,39 +16,41 @@ from gradloom.engine.preflight.stage import Stage
 from gradloom.plan.plan import Call, Plan
 
 
-def look_ahead(plan: Plan, device: torch.device, first: int | None = None) -> Report:
+def look_ahead(plan: Plan, device: torch.device, first: int | None = None, processes: int = 1) -> Report:
     """Find what would go wrong in a run on a device, and say what it will take.
 
-    `first` is the iteration that it goes on from, where it is resumed.
+    `first` is the iteration that it goes on from, where it is resumed. Of several processes it looks at one.
 
     The plan, its parts and all random numbers stay as they are, and no weight is made.
     """
     with samples.random_numbers_put_aside(plan.sections.train.manual_seed):
-        return _look(plan.fresh(), device, plan.sections.start_step + 1 if first is None else first)
+        start = plan.sections.start_step + 1 if first is None else first
+        return _look(plan.fresh(), device, start, processes)
 
 
-def _look(plan: Plan, device: torch.device, first: int) -> Report:
+def _look(plan: Plan, device: torch.device, first: int, processes: int) -> Report:
     findings, report = Findings(autocast=plan.sections.precision != "fp32"), Report()
-    opened, iterations = samples.open_all(plan, findings), patterns.iterations(plan, first)
+    opened, iterations = samples.open_all(plan, findings, processes), patterns.iterations(plan, first)
     _check_read(plan, iterations, opened, findings)
-    built = models.build(plan, findings)
+    built = models.build(plan, findings, processes)
     optimizers = memory.optimizers(plan, built, findings)
     report.samples = [line for one in opened.values() for line in samples.told(one)]
     report.datasets = {phase: one.dataset for phase, one in opened.items()}
     report.networks = [_row(plan, built, name) for name in built.networks]
     stage = Stage(built.known, findings)
     stage.set_up(_calls(plan))
-    rehearsal, batch = Rehearsal(plan, built, stage, findings), _training_batch(opened)
-    for iteration in iterations if batch else ():
-        rehearsal.look(iteration, opened["train"].per_epoch or 1, batch)
+    rehearsal, batches = Rehearsal(plan, built, stage, findings, processes), _training_batches(opened)
+    for iteration in iterations:
+        for batch in batches:
+            rehearsal.look(iteration, opened["train"].per_epoch or 1, batch)
     unknown = findings.unknown
     if "val" in opened:
         measuring.look(plan, built, stage, opened["val"])
     state = memory.state_bytes(plan, built, optimizers)
     report.room = room.look(plan, built, state, first, findings)
     report.faults, report.notices = findings.faults, findings.notices + memory.changes_nothing(plan, device)
-    if batch and not report.faults:
-        estimated = memory.estimate(plan, built, rehearsal, optimizers, iterations, batch, device)
+    if batches and not report.faults:
+        estimated = memory.estimate(plan, built, rehearsal, optimizers, iterations, batches[0], device)
         report.memory = replace(estimated, whole=not unknown)
         report.notices += memory.too_much(plan, report.memory, device)
     return report
@@ -71,9 +73,10 @@ def _check_read(plan: Plan, iterations: list[int], opened: Mapping[str, Opened],
             samples.check_read(opened["val"], [*measure.injectors, *measure.calls], findings)
 
 
-def _training_batch(opened: Mapping[str, Opened]) -> dict[str, Any]:
+def _training_batches(opened: Mapping[str, Opened]) -> list[dict[str, Any]]:
+    """A process's largest share of a batch, and its smallest where that is another; none where there is no sample."""
     one = opened.get("train")
-    return one.batch(one.planned.batch_size) if one else {}
+    return [one.batch(size) for size in one.shares] if one and one.one else []
 
 
 def _row(plan: Plan, built: Models, name: str) -> Row:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradloom.engine.averages import Average
+from gradloom.engine.norms import share_statistics
 from gradloom.engine.preflight.findings import Findings, doubtful
 from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.words import in_plain_words
@@ -30,7 +31,17 @@ class Models:
         return {**self.networks, **{f"{name}.ema": average.network for name, average in self.averages.items()}}
 
 
-def build(plan: Plan, findings: Findings) -> Models:
+@dataclass
+class _Company:
+    """So many processes that hold the same, which has no values."""
+
+    processes: int
+
+    def rows(self, row: Tensor) -> Tensor:
+        return row.expand(self.processes, -1)
+
+
+def build(plan: Plan, findings: Findings, processes: int) -> Models:
     """Build every network that can be built, noting what is wrong with the others and with pretrained weights."""
     models, blocks, trained = Models(), 0, {name for step in plan.steps for name in step.trains}
     for name, network in plan.networks.items():
@@ -38,6 +49,11 @@ def build(plan: Plan, findings: Findings) -> Models:
         if module is None:
             continue
         blocks += _recomputed(network, module, findings)
+        if network.sync_batchnorm:
+            try:
+                module = share_statistics(module, _Company(processes))
+            except ValueError as error:
+                findings.fault(network.sync_batchnorm.fault(str(error)))
         models.networks[name] = module if network.trainable else module.eval().requires_grad_(False)
         averaged = name in trained and network.ema
         if averaged:

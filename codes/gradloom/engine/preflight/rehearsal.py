@@ -16,6 +16,7 @@ from gradloom.engine.preflight.models import Models
 from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.stage import UNKNOWN, Stage, detached, number_of
 from gradloom.engine.preflight.words import in_plain_words
+from gradloom.engine.sharing import part_of
 from gradloom.plan.plan import Plan
 from gradloom.plan.program import Program, Routine
 
@@ -25,8 +26,10 @@ _CERTAIN = ("modified by an inplace operation", "a second time", "derivative for
 class Rehearsal:
     """The trainer's doubles: networks and parts that have shapes and no values."""
 
-    def __init__(self, plan: Plan, models: Models, stage: Stage, findings: Findings) -> None:
+    def __init__(self, plan: Plan, models: Models, stage: Stage, findings: Findings, processes: int) -> None:
         self.plan, self.models, self.stage, self.findings = plan, models, stage, findings
+        factor = plan.sections.train.mega_batch_factor
+        self._micro_batches = 1 if factor == "auto" else part_of(factor, processes)
         self._trainable = {
             name: [p for p in net.parameters() if p.requires_grad] for name, net in models.networks.items()
         }
@@ -71,8 +74,7 @@ class Rehearsal:
 
     def _split(self, program: Program, batch: Mapping[str, Any]) -> list[Micro]:
         there = [key for key in program.inputs if key in batch]
-        factor = self.plan.sections.train.mega_batch_factor
-        return split(batch, there, 1 if factor == "auto" else factor, META)
+        return split(batch, there, self._micro_batches, META)
 
     def _run(self, routine: Routine, micros: list[Micro], ledger: Ledger | None = None) -> None:
         self._teach(routine.trains)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from gradloom.engine.data.epochs import batches_in_epoch, misfit, share_of
 from gradloom.engine.data.feed import open_dataset
 from gradloom.engine.data.rejects import name_of
 from gradloom.engine.preflight.findings import Findings
@@ -30,11 +31,20 @@ class Opened:
     dataset: Dataset[Any]
     length: int
     one: dict[str, Any] | None = None
+    processes: int = 1
 
     @property
     def per_epoch(self) -> int:
-        """Whole batches in one pass."""
-        return self.length // self.planned.batch_size
+        """Batches in one pass."""
+        return batches_in_epoch(self.planned, self.length, self.processes)
+
+    @property
+    def shares(self) -> list[int]:
+        """How many samples of a batch a process takes: of a whole one, and of the incomplete one if it is taken."""
+        size, processes = self.planned.batch(self.processes), self.processes
+        sizes = [size] if self.planned.drop_last else [min(size, self.length), self.length % size or size]
+        shares = len(share_of(sizes[0], 0, processes)), sizes[-1] // processes
+        return [share for share in dict.fromkeys(shares) if share]
 
     def batch(self, size: int) -> dict[str, Any]:
         """A batch of so many such samples, its tensors without values."""
@@ -56,7 +66,7 @@ def random_numbers_put_aside(seed: int) -> Iterator[None]:
         torch.set_rng_state(before[2])
 
 
-def open_all(plan: Plan, findings: Findings) -> dict[str, Opened]:
+def open_all(plan: Plan, findings: Findings, processes: int) -> dict[str, Opened]:
     """Open every dataset of a plan and decode a sample of it, noting what is wrong with either."""
     opened: dict[str, Opened] = {}
     if "train" not in plan.datasets and plan.document.root:
@@ -66,22 +76,17 @@ def open_all(plan: Plan, findings: Findings) -> dict[str, Opened]:
             continue
         try:
             made = open_dataset(dataset)
-            opened[phase] = Opened(dataset, made, len(made))  # type: ignore[arg-type]
+            opened[phase] = Opened(dataset, made, len(made), None, processes)  # type: ignore[arg-type]
         except Exception as error:  # whatever a dataset may raise, it would raise it in the run
             placed = error.fault if isinstance(error, RunError) else None
             findings.fault(placed or dataset.recipe.node.fault(f"it cannot be opened: {in_plain_words(error)}"))
     for one in opened.values():
-        _check_length(one, findings)
+        fault = misfit(one.planned, one.length, processes) if one.planned.phase == "train" else None
+        if fault:
+            findings.fault(fault)
         one.one = _first(one, findings)
         _check_keys(one, findings)
     return opened
-
-
-def _check_length(opened: Opened, findings: Findings) -> None:
-    size, length = opened.planned.batch_size, opened.length
-    if opened.planned.phase == "train" and length < size:
-        message = f"a batch of {size} needs as many samples, but there are {length}; lower batch_size"
-        findings.fault(opened.planned.recipe.node.fault(message))
 
 
 def _first(opened: Opened, findings: Findings) -> dict[str, Any] | None:
@@ -136,7 +141,7 @@ def check_read(opened: Opened, calls: list[Call[Any]], findings: Findings) -> No
 
 def told(opened: Opened) -> Iterator[str]:
     """How many samples there are, and what the first of them holds."""
-    phase, size = opened.planned.phase, opened.planned.batch_size
+    phase, size = opened.planned.phase, opened.planned.batch(opened.processes)
     rounds = f", {opened.per_epoch:,} iterations an epoch" if phase == "train" else ""
     yield f"{phase}: {opened.planned.mode}, {opened.length:,} samples in batches of {size}{rounds}"
     for key, value in (opened.one or {}).items():

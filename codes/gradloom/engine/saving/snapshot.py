@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradloom.engine.buffers import average, buffers_of, load_own
 from gradloom.engine.data.order import Position, mix
 from gradloom.engine.saving.checkpoint import Checkpoint, Snapshot
 from gradloom.engine.saving.weights import Weights, fill
+from gradloom.engine.world import World
 from gradloom.errors import RunError
 from gradloom.version import __version__
 
@@ -45,12 +47,12 @@ def take(
 
     What a forward pass changes is copied; the rest are the trainer's own tensors, which change with its next update.
     """
+    modules, parts = _networks(trainer), _parts(trainer)
+    held, own = _held(trainer.world, modules | parts)
     weights = {}
-    for name, network in trainer.networks.items():
-        planned = trainer.plan.networks[name]
-        kinds = {name: network} | ({f"{name}_ema": trainer.emas[name]} if name in trainer.emas else {})
-        for file, module in kinds.items():
-            weights[file] = Weights(_steady(module), planned.which_model, planned.options)
+    for name in modules:
+        planned = trainer.plan.networks[name.removesuffix("_ema") if name not in trainer.networks else name]
+        weights[name] = Weights(held[name], planned.which_model, planned.options)
     state = {
         "iteration": trainer.iteration,
         "position": [trainer.position.epoch, trainer.position.offset, trainer.position.detour],
@@ -59,7 +61,8 @@ def take(
         "skipped": trainer.soundness.rows,
         "optimizers": {name: _optimizer_state(optimizer) for name, optimizer in trainer.optimizers.items()},
         "scalers": {name: scaler.state_dict() for name, scaler in trainer.precision.scalers.items()},
-        "parts": {call.path: _steady(call.part) for call in trainer.calls if call.part.state_dict()},
+        "parts": {path: held[path] for path in parts},
+        "buffers": own,
         "speed": {name: choice.plain() for name, choice in trainer.tuning.choices.items()},
         "random": trainer.world.gather(_random_state()),
         "run": dict(run or {}),
@@ -75,13 +78,26 @@ def take(
     return Snapshot(trainer.iteration, weights, state, about)
 
 
-def _steady(module: nn.Module) -> dict[str, Any]:
-    """A module's state, with copies of its buffers."""
-    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    return {
-        key: value.detach().clone() if isinstance(value, Tensor) and key not in parameters else value
-        for key, value in module.state_dict().items()
-    }
+def _networks(trainer: Trainer) -> dict[str, nn.Module]:
+    """Networks and averages by the names of their files."""
+    modules: dict[str, nn.Module] = {}
+    for name, network in trainer.networks.items():
+        modules |= {name: network} | ({f"{name}_ema": trainer.emas[name]} if name in trainer.emas else {})
+    return modules
+
+
+def _parts(trainer: Trainer) -> dict[str, nn.Module]:
+    """The parts that remember something, by their paths."""
+    return {call.path: call.part for call in trainer.calls if call.part.state_dict()}
+
+
+def _held(world: World, modules: Mapping[str, nn.Module]) -> tuple[dict[str, Any], list[Any]]:
+    """The state of modules, with copies of buffers, which are means over all processes; and each process's own."""
+    copies = {name: {key: one.clone() for key, one in buffers_of(module).items()} for name, module in modules.items()}
+    own = {name: {key: one.cpu() for key, one in buffers.items()} for name, buffers in copies.items() if buffers}
+    everyones = world.gather(own) if world.processes > 1 else []
+    average(world, [one for buffers in copies.values() for one in buffers.values()])
+    return {name: {**module.state_dict(), **copies[name]} for name, module in modules.items()}, everyones
 
 
 def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tuple[list[str], Mapping[str, Any]]:
@@ -98,8 +114,9 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tup
     scalers = trainer.precision.scalers
     said += _give_all("scaler", scalers, state["scalers"], lambda scaler, kept: scaler.load_state_dict(kept),
                       checkpoint, True)  # fmt: skip
-    parts = {call.path: call.part for call in trainer.calls if call.part.state_dict()}
+    parts = _parts(trainer)
     said += _give_all("part", parts, state["parts"], lambda part, kept: part.load_state_dict(kept), checkpoint, lenient)
+    _give_buffers(trainer.world, _networks(trainer) | parts, state["buffers"])
     trainer.tuning.repeat(state.get("speed", {}))
     trainer.iteration = state["iteration"]
     trainer.position = Position(*state["position"])
@@ -113,9 +130,8 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tup
 
 
 def _give_weights(trainer: Trainer, checkpoint: Checkpoint, lenient: bool) -> list[str]:
-    modules = {**trainer.networks, **{f"{name}_ema": network for name, network in trainer.emas.items()}}
     said = []
-    for name, module in modules.items():
+    for name, module in _networks(trainer).items():
         if lenient and f"{name}.safetensors" not in checkpoint.manifest["files"]:
             said.append(f"{name} is not in the checkpoint, and stays as it is")
             continue
@@ -127,6 +143,14 @@ def _give_weights(trainer: Trainer, checkpoint: Checkpoint, lenient: bool) -> li
             wrong = [str(error)]
         said += [f"{name}: {sentence}" for sentence in wrong]
     return said
+
+
+def _give_buffers(world: World, modules: Mapping[str, nn.Module], everyones: list[Any]) -> None:
+    """Give modules the buffers that this process had; where processes came or went, they keep the means."""
+    if len(everyones) == world.processes:
+        for name, own in everyones[world.number].items():
+            if name in modules:
+                load_own(modules[name], own)
 
 
 def _give_all(

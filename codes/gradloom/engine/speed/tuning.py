@@ -68,7 +68,8 @@ class Tuning:
         if self._world.writes:
             chosen = remembered.recall()
             if chosen.keys() != self._inputs.keys():
-                chosen = self._measure(precision, iterations)
+                with self._world.alone():
+                    chosen = self._measure(precision, iterations)
                 remembered.keep(chosen, self._tell)
         self.forget()
         self.apply(self._world.first(chosen))
@@ -142,7 +143,11 @@ class Tuning:
                 chosen[name] = Choice(why="no time left to measure")
                 continue
             network, inputs = self._networks[name], self._inputs[name]
-            trial = Trial(network, self._learning[name], inputs, self._world.device, precision)
+            try:
+                trial = Trial(network, self._learning[name], inputs, self._world.device, precision)
+            except Exception as error:  # such as batch norm where a process by itself has a single sample
+                chosen[name] = Choice(why=f"cannot be tried: {_told(error)}")
+                continue
             chosen[name] = self._best(name, trial, iterations, deadline)
         return {name: chosen[name] for name in self._inputs}
 
@@ -184,10 +189,14 @@ def _better(trial: Trial, best: Choice, other: Choice, deadline: float, told: li
     try:
         share = trial.share(lambda network: _change(network, other), deadline)
     except Exception as error:  # whatever the network or a compiler makes of it
-        told.append(f"{word} fails: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+        told.append(f"{word} fails: {_told(error)}")
         return best
     told.append(f"{word} {share:.2f} of that")
     return other if gains(share) else best
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _set_precision(options: Speed, device: torch.device, tell: Callable[[str], None]) -> None:

@@ -1,0 +1,55 @@
+"""Training on two and on four processes ends where training on one does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from together import CASES, LAST, RESUMED
+from torch import Tensor
+
+Ends = dict[str, dict[str, Tensor]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("together")
+    command = [sys.executable, str(Path(__file__).with_name("together.py")), str(where)]
+    ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr.decode()[-5000:]
+    return where
+
+
+def ends(folder: Path, name: str, number: int = 0) -> Ends:
+    return torch.load(folder / f"{name}-{number}.pt", weights_only=True)
+
+
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for key, value in found.items():
+        torch.testing.assert_close(
+            value, expected[key], rtol=1e-10, atol=1e-10, msg=lambda words, key=key: f"{key}: {words}"
+        )
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("case", CASES)
+def test_several_processes_end_where_one_does(folder: Path, processes: int, case: str) -> None:
+    everyones = [ends(folder, str(processes), number)[case] for number in range(processes)]
+    found = {key: value for key, value in everyones[0].items() if not key.startswith("metric")}
+    metrics = {key: sum(one[key] for one in everyones) for key in everyones[0] if key.startswith("metric")}
+    expected = ends(folder, "1")[case]
+    assert expected.keys() >= {*found, *metrics}
+    assert_equal(found | metrics, expected)
+    for other in everyones[1:]:
+        assert all(torch.equal(other[key], value) for key, value in found.items())
+
+
+def test_other_processes_go_on_at_the_same_sample(folder: Path) -> None:
+    straight = ends(folder, "1")["a run with an incomplete batch"]
+    for processes, cases in RESUMED.items():
+        for case in cases:
+            assert_equal(ends(folder, str(processes))[case], straight)
+    for case in LAST:
+        assert_equal(ends(folder, "last")[case], straight)
