@@ -385,10 +385,8 @@ def test_of_several_processes_the_share_of_one_is_looked_at() -> None:
     cpu = torch.device("cpu")
     (fault, *_) = look_ahead(plan_of(uneven), cpu, processes=2).faults
     assert "Expected more than 1 value per channel when training, got input size (1, 2)" in fault.message
-    assert (
-        look_ahead(plan_of(swapped("sync_batchnorm: false", "sync_batchnorm: true", uneven)), cpu, processes=2).faults
-        == []
-    )
+    shared = swapped("sync_batchnorm: false", "sync_batchnorm: true", uneven)
+    assert look_ahead(plan_of(shared), cpu, processes=2).faults == []
     assert look_ahead(plan_of(uneven), cpu).faults == []
     (fault,) = look_ahead(plan_of(uneven), cpu, processes=4).faults
     assert "the last batch of an epoch of 18 samples has 2, too few for 4 processes" in fault.message
