@@ -211,9 +211,12 @@ class Loss(Part):
 
 
 class Evaluator(Part):
-    """Measures networks: `forward` takes in one batch of the validation set, `compute` says what all of them amount to.
+    """Measures networks: `forward` finds something in a batch of the validation set, `add` takes it in, `compute` ends.
 
-    A part that sums over batches keeps its sums as buffers or tensors made in `reset`.
+    With several processes, `forward` is given a share of the batches, and `add`, in one process, what all of them
+    found, in the order of the batches. What is found is tensors, numbers, words, None, or tuples, lists and dicts of
+    these; `forward` remembers nothing that `compute` needs. An evaluator without `add` takes in batches in `forward`
+    itself; every process then shows it every batch.
     """
 
     registry = Registry["Evaluator"]("evaluator", "gradloom.evaluators")
@@ -225,8 +228,16 @@ class Evaluator(Part):
         None  # how many to measure, going round if need be; None is the whole set once
     )
 
+    @property
+    def adds(self) -> bool:
+        """Whether batches may be shared among processes."""
+        return type(self).add is not Evaluator.add
+
     def reset(self) -> None:
         """Forget the batches taken in."""
+
+    def add(self, found: Any) -> None:
+        """Take in what `forward` found in a batch."""
 
     def compute(self) -> Mapping[str, float]:
         """Name and value of every metric."""
