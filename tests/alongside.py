@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
+import queue
 import socket
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -27,7 +30,7 @@ def alongside(processes: int, function: Callable[..., Any], *arguments: Any) -> 
     for process in started:
         process.start()
     try:
-        reports = dict(results.get(timeout=SECONDS) for _ in started)
+        reports = dict(_next(results, started) for _ in started)
     finally:
         for process in started:
             process.join(5)
@@ -35,6 +38,15 @@ def alongside(processes: int, function: Callable[..., Any], *arguments: Any) -> 
     failed = "\n".join(report for report in reports.values() if isinstance(report, str))
     assert not failed, failed
     return [reports[number][0] for number in range(processes)]
+
+
+def _next(results: Any, started: Sequence[Any]) -> tuple[int, Any]:
+    """The next report, unless a process has died."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline and not any(process.exitcode for process in started):
+        with suppress(queue.Empty):
+            return results.get(timeout=1)
+    raise AssertionError(f"no report; exit codes: {[process.exitcode for process in started]}")
 
 
 def _work(

@@ -112,7 +112,7 @@ class Measuring:
             self.world.seed_alike(mix(self.seed, number, 1))  # whatever the others draw
             found = bound(micro.state)
             if self.world.processes > 1:
-                found = _carried(found, _CPU, bound.path) if evaluator.adds else None
+                found = carried(found, _CPU, bound.path) if evaluator.adds else None
             everything.append(found)
         return everything
 
@@ -121,18 +121,18 @@ class Measuring:
         for founds in everything:
             for (evaluator, bound), found in zip(evaluators.items(), founds or (), strict=False):
                 several = self.world.processes > 1
-                evaluator.add(_carried(found, self.world.device, bound.path) if several else found)
+                evaluator.add(carried(found, self.world.device, bound.path) if several else found)
 
 
-def _carried(value: Any, device: torch.device, path: str) -> Any:
+def carried(value: Any, device: torch.device, path: str) -> Any:
     """Bring what was found to a device, each tensor in memory of its own, since with a part of it all would be sent."""
     if isinstance(value, Tensor):
         value = value.detach().to(device)
         return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
     if type(value) in (list, tuple):
-        return type(value)(_carried(item, device, path) for item in value)
+        return type(value)(carried(item, device, path) for item in value)
     if type(value) is dict:
-        return {key: _carried(item, device, path) for key, item in value.items()}
+        return {key: carried(item, device, path) for key, item in value.items()}
     if value is None or isinstance(value, str | int | float):
         return value
     raise RunError(
@@ -146,7 +146,12 @@ def _keep_apart(evaluator: Evaluator) -> None:
     library = sys.modules.get("torchmetrics")
     for module in evaluator.modules():
         if library and isinstance(module, library.Metric):
-            module.sync_on_compute = module.dist_sync_on_step = False
+            module.distributed_available_fn = _alone
+
+
+def _alone() -> bool:
+    """Whether there are other processes, as torchmetrics asks."""
+    return False
 
 
 @contextmanager
