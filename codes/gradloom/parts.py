@@ -211,12 +211,12 @@ class Loss(Part):
 
 
 class Evaluator(Part):
-    """Measures networks: `forward` finds something in a batch of the validation set, `add` takes it in, `compute` ends.
+    """Measures networks: `forward` looks at a batch, `add` takes in what it found, `compute` says what all amounts to.
 
-    With several processes, `forward` is given a share of the batches, and `add`, in one process, what all of them
-    found, in the order of the batches. What is found is tensors, numbers, words, None, or tuples, lists and dicts of
-    these; `forward` remembers nothing that `compute` needs. An evaluator without `add` takes in batches in `forward`
-    itself; every process then shows it every batch.
+    With several processes, `forward` is given a share of the batches of the validation set, and in one process `add`
+    gets what all of them found, in the order of the batches. That is tensors, numbers, words, None, or tuples, lists
+    and dicts of these; `forward` keeps nothing that `compute` needs. An evaluator without `add` takes batches in by
+    `forward` itself; then every process shows it every batch.
     """
 
     registry = Registry["Evaluator"]("evaluator", "gradloom.evaluators")
