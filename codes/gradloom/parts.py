@@ -215,9 +215,12 @@ class Loss(Part):
 
 
 class Evaluator(Part):
-    """Measures networks: `forward` takes in one batch of the validation set, `compute` says what all of them amount to.
+    """Measures networks: `forward` looks at a batch, `add` takes in what it found, `compute` says what all amounts to.
 
-    A part that sums over batches keeps its sums as buffers or tensors made in `reset`.
+    With several processes, `forward` is given a share of the batches of the validation set, and in one process `add`
+    gets what all of them found, in the order of the batches. That is tensors, numbers, words, None, or tuples, lists
+    and dicts of these; `forward` keeps nothing that `compute` needs. An evaluator without `add` takes batches in by
+    `forward` itself; then every process shows it every batch.
     """
 
     registry = Registry["Evaluator"]("evaluator", "gradloom.evaluators")
@@ -229,8 +232,16 @@ class Evaluator(Part):
         None  # how many to measure, going round if need be; None is the whole set once
     )
 
+    @property
+    def adds(self) -> bool:
+        """Whether batches may be shared among processes."""
+        return type(self).add is not Evaluator.add
+
     def reset(self) -> None:
         """Forget the batches taken in."""
+
+    def add(self, found: Any) -> None:
+        """Take in what `forward` found in a batch."""
 
     def compute(self) -> Mapping[str, float]:
         """Name and value of every metric."""

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from torch.utils.data._utils.pin_memory import pin_memory
 
 import gradloom
-from gradloom.engine.data.feed import Fetched, measuring_batches, training_batches
+from gradloom.engine.data.feed import Fetched, Validation, training_batches
 from gradloom.engine.data.order import Position, mix
 from gradloom.engine.data.rejects import Bad, Rejects
 from gradloom.engine.data.samples import Portion, Seeded
@@ -349,15 +349,22 @@ def test_a_batch_that_could_not_be_filled_ends_the_run_however_many_are_allowed(
 
 def test_measuring_replaces_and_tells_too() -> None:
     ours, said = rejects(3)
-    flawed = Flawed({"2": "grey", "7": "fails"})
-    batches = list(measuring_batches(flawed, 8, 30, 0, ours))
+    portions = list(Validation(Flawed({"2": "grey", "7": "fails"}), 8, 30, 0, ours.most))
+    for portion in portions:
+        ours.note(portion.bad, portion.batch)
+    batches = [portion.batch for portion in portions]
     assert [len(batch["hq"]) for batch in batches] == [8, 8, 8, 6]
     found = [index for batch in batches for index in indices(batch)]
     places = [divmod(number, LENGTH) for number in range(30)]
     assert found == [stand_in(*place, {2, 7}) if place[1] in (2, 7) else place[1] for place in places]
     assert len(said) == 2
-    with pytest.raises(RunError, match=r"sample 2 \(/data/2.png\) cannot be used"):
-        list(measuring_batches(flawed, 8, None, 0, rejects(0)[0]))
+
+
+def test_the_validation_set_has_its_batches_by_number() -> None:
+    validation = Validation(Flawed({}), 8, 30, 0, 0)
+    assert len(validation) == 4
+    assert indices(validation[3].batch) == [divmod(number, LENGTH)[1] for number in range(24, 30)]
+    assert len(Validation(Flawed({}), 8, None, 0, 0)) == -(-LENGTH // 8)
 
 
 def test_pinning_reaches_the_tensors_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:

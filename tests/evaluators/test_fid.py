@@ -38,7 +38,7 @@ def images(count: int, seed: int) -> Tensor:
 def measure(classifier: nn.Module, fake: Tensor, real: Tensor, batch_size: int) -> float:
     fid = evaluator()
     for fakes, reals in zip(fake.split(batch_size), real.split(batch_size), strict=True):
-        fid(fake=fakes, real=reals, network=classifier)
+        fid.add(fid(fake=fakes, real=reals, network=classifier))
     (value,) = fid.compute().values()
     return value
 
@@ -54,24 +54,24 @@ def test_fid_equals_torch_fidelitys_on_the_same_features(classifier: Classifier,
 
 def test_fid_may_measure_more_images_of_one_kind(classifier: Classifier) -> None:
     fid = evaluator()
-    fid(fake=images(5, 1), real=images(3, 2), network=classifier)
-    fid(fake=images(5, 3), real=images(9, 4), network=classifier)
+    fid.add(fid(fake=images(5, 1), real=images(3, 2), network=classifier))
+    fid.add(fid(fake=images(5, 3), real=images(9, 4), network=classifier))
     assert fid.compute()["fid"] > 0
     assert "'classifier', 10 generated and 12 real images" in fid.protocol()
 
 
 def test_fid_forgets_at_reset(classifier: Classifier) -> None:
     fid = evaluator()
-    fid(fake=images(5, 1) * 9, real=images(5, 2), network=classifier)
+    fid.add(fid(fake=images(5, 1) * 9, real=images(5, 2), network=classifier))
     fid.reset()
-    fid(fake=images(5, 3), real=images(5, 3), network=classifier)
+    fid.add(fid(fake=images(5, 3), real=images(5, 3), network=classifier))
     assert fid.compute() == {"fid": pytest.approx(0, abs=1e-12)}
 
 
 @pytest.mark.parametrize(("fakes", "reals", "port"), [(1, 2, "fake"), (2, 1, "real")])
 def test_fid_needs_two_images_of_each_kind(classifier: Classifier, fakes: int, reals: int, port: str) -> None:
     fid = evaluator()
-    fid(fake=images(fakes, 1), real=images(reals, 2), network=classifier)
+    fid.add(fid(fake=images(fakes, 1), real=images(reals, 2), network=classifier))
     with pytest.raises(RunError, match=f"fid: needs at least two images at '{port}', got 1"):
         fid.compute()
 
@@ -86,7 +86,7 @@ def test_fid_names_features_that_are_not_numbers(classifier: Classifier, port: s
     given = {"fake": images(6, 1), "real": images(6, 2)}
     given[port][4, 0, 0, 0] = torch.nan
     fid = evaluator()
-    fid(network=classifier, **given)
+    fid.add(fid(network=classifier, **given))
     with pytest.raises(RunError, match=f"fid: features of the 6 images at '{port}' are not all finite numbers"):
         fid.compute()
 

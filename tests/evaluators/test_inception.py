@@ -78,7 +78,7 @@ def test_fid_gives_inception_the_bytes_that_an_image_came_from(
     fid, inception = Fid(fake="f", real="r", range=value_range), fid.inception
     fid.inception = inception
     pixels = {"fake": images(2, channels, seed=1), "real": images(1, channels, seed=2)}
-    fid(network=None, **{port: image / 255 * (high - low) + low for port, image in pixels.items()})
+    fid.add(fid(network=None, **{port: image / 255 * (high - low) + low for port, image in pixels.items()}))
     for port, image in pixels.items():
         features = reference(image.expand(-1, 3, -1, -1))[0].double()
         torch.testing.assert_close(fid.moments[port].mean, features.mean(0), rtol=1e-12, atol=1e-12)
@@ -90,7 +90,7 @@ def test_fid_keeps_inception_out_of_its_state(fid: Fid) -> None:
 
 def test_fid_says_which_weights_it_used(fid: Fid) -> None:
     fid.reset()
-    fid(fake=torch.rand(1, 3, 9, 9), real=torch.rand(2, 3, 9, 9), network=None)
+    fid.add(fid(fake=torch.rand(1, 3, 9, 9), real=torch.rand(2, 3, 9, 9), network=None))
     assert "Inception-v3 (torch-fidelity, weights random.pth (SHA-256 " in fid.protocol()
     assert "1 generated and 2 real images" in fid.protocol()
 
@@ -115,7 +115,7 @@ def test_fid_equals_torch_fidelitys_from_images_to_number(fid: Fid, weights: Pat
     )  # fmt: skip
     fid.reset()
     for start in range(0, 12, 5):
-        fid(fake=fake[start : start + 5] / 255, real=real[start : start + 5] / 255, network=None)
+        fid.add(fid(fake=fake[start : start + 5] / 255, real=real[start : start + 5] / 255, network=None))
     assert fid.compute()["fid"] == pytest.approx(theirs[KEY_METRIC_FID], rel=1e-6)
 
 
@@ -192,4 +192,4 @@ def test_inception_refuses_a_cut_file(weights: Path, tmp_path: Path) -> None:
 
 def test_fid_refuses_images_that_inception_cannot_see(fid: Fid) -> None:
     with pytest.raises(RunError, match=r"images \(B, 1 or 3, H, W\), got \(2, 4, 8, 8\)"):
-        fid(fake=torch.rand(2, 4, 8, 8), real=torch.rand(2, 3, 8, 8), network=None)
+        fid.add(fid(fake=torch.rand(2, 4, 8, 8), real=torch.rand(2, 3, 8, 8), network=None))

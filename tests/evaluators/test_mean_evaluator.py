@@ -12,7 +12,7 @@ def measure(values: list[Tensor], batches: list[Tensor] | None = None, mean: Mea
     mean = mean or Mean(value="v")
     mean.reset()
     for value, batch in zip(values, batches or [None] * len(values), strict=True):
-        mean(value=value, batch=batch)
+        mean.add(mean(value=value, batch=batch))
     (result,) = mean.compute().values()
     return result
 

@@ -34,7 +34,7 @@ def measure(
     psnr.reset()
     for start in range(0, len(fake), batch_size):
         part = slice(start, start + batch_size)
-        psnr(fake=fake[part], real=real[part], against=None if against is None else against[part])
+        psnr.add(psnr(fake=fake[part], real=real[part], against=None if against is None else against[part]))
     return dict(psnr.compute())
 
 
@@ -61,8 +61,8 @@ def test_psnr_of_one_image_among_several_batches_counts_as_one() -> None:
     real, psnr = images(5), Psnr(fake="f", real="r")
     fake = near(real)
     psnr.reset()
-    psnr(fake=fake[:4], real=real[:4], against=None)
-    psnr(fake=fake[4:], real=real[4:], against=None)
+    psnr.add(psnr(fake=fake[:4], real=real[:4], against=None))
+    psnr.add(psnr(fake=fake[4:], real=real[4:], against=None))
     assert psnr.compute()["psnr"] == pytest.approx(measure(psnr, fake, real)["psnr"], rel=1e-14)
 
 
@@ -115,7 +115,7 @@ def test_psnr_takes_images_of_different_sizes() -> None:
     psnr = Psnr(fake="f", real="r")
     pairs = [(near(images(1, size=size)), images(1, size=size)) for size in ((8, 9), (20, 5))]
     for fake, real in pairs:
-        psnr(fake=fake, real=real, against=None)
+        psnr.add(psnr(fake=fake, real=real, against=None))
     expected = np.mean([skimage_psnr(in_numpy(real[0]), in_numpy(fake[0]), data_range=1) for fake, real in pairs])
     assert psnr.compute()["psnr"] == pytest.approx(expected, rel=1e-12)
     assert "mean over 2 images, all channels together, clamped to [0, 1], not rounded" in psnr.protocol()

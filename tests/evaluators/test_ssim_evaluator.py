@@ -34,7 +34,7 @@ def by_skimage(fake: Tensor, real: Tensor) -> list[float]:
 def measure(ssim: Ssim, fake: Tensor, real: Tensor, batch_size: int = 99) -> dict[str, float]:
     ssim.reset()
     for part in torch.arange(len(fake)).split(batch_size):
-        ssim(fake=fake[part], real=real[part], against=None)
+        ssim.add(ssim(fake=fake[part], real=real[part], against=None))
     return dict(ssim.compute())
 
 

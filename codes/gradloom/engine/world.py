@@ -119,6 +119,14 @@ class World:
         """What the first process holds."""
         return self.gather(value)[0]
 
+    def collect(self, value: T) -> list[T]:
+        """What each process holds, by their numbers, for the first process; nothing for the others."""
+        if self.processes == 1:
+            return [value]
+        values: list[Any] = [None] * self.processes
+        dist.gather_object(value, values if self.number == 0 else None)
+        return values if self.number == 0 else []
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Within it, this process asks no other."""

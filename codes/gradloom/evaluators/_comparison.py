@@ -45,12 +45,20 @@ class Comparison(Evaluator):
         """Forget all scores."""
         self.scores, self.baseline = Scores(self.type_name), Scores(self.type_name)
 
-    def forward(self, fake: Tensor, real: Tensor, against: Tensor | None) -> None:
-        """Score the images of a batch."""
+    def forward(self, fake: Tensor, real: Tensor, against: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the scores (B,) of the images of a batch, and those of what `against` names."""
         target = self._prepare(real)
-        self.scores.add(self.score(self._comparable("fake", fake, real), target))
-        if against is not None:
-            self.baseline.add(self.score(self._comparable("against", against, real), target))
+        scores = self.score(self._comparable("fake", fake, real), target)
+        if against is None:
+            return scores, None
+        return scores, self.score(self._comparable("against", against, real), target)
+
+    def add(self, found: tuple[Tensor, Tensor | None]) -> None:
+        """Take in the scores of a batch."""
+        scores, baseline = found
+        self.scores.add(scores)
+        if baseline is not None:
+            self.baseline.add(baseline)
 
     def compute(self) -> Mapping[str, float]:
         """The mean score; that of `against` and the gain over it; the score of each image."""

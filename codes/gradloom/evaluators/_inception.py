@@ -1,4 +1,4 @@
-"""The Inception network on whose features the literature measures FID, as torch-fidelity rebuilt it."""
+"""The Inception network on whose features the literature measures FID and KID, as torch-fidelity rebuilt it."""
 
 import hashlib
 from pathlib import Path
@@ -58,12 +58,12 @@ def _find(weights: Path | None, download: bool) -> Path:
     if file.is_file():
         return file
     if not download:
-        raise RunError(f"fid: {wanted.missing}")
+        raise RunError(wanted.missing)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(URL_INCEPTION_V3, str(file), hash_prefix=HASH, progress=False)
     except (OSError, RuntimeError) as error:  # no connection, no room; another file than was published
-        raise RunError(f"fid: could not download {URL_INCEPTION_V3} to {file}: {error}") from error
+        raise RunError(f"could not download {URL_INCEPTION_V3} to {file}: {error}") from error
     return file
 
 
@@ -74,5 +74,5 @@ def _load(file: Path) -> nn.Module:
             "inception", ["2048"], feature_extractor_weights_path=str(file)
         )
     except (UnpicklingError, EOFError, RuntimeError, TypeError) as error:
-        raise RunError(f"fid: {file} is not a file of Inception's weights such as {URL_INCEPTION_V3}") from error
+        raise RunError(f"{file} is not a file of Inception's weights such as {URL_INCEPTION_V3}") from error
     return network

@@ -18,10 +18,14 @@ class Accuracy(Evaluator, type="accuracy"):
         """Forget all answers."""
         self.right = self.count = 0
 
-    def forward(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in the answers to a batch."""
-        self.right += int((logits.argmax(1) == labels).sum())
-        self.count += len(labels)
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return which answers (B,) of a batch are right."""
+        return logits.argmax(1) == labels
+
+    def add(self, found: Tensor) -> None:
+        """Count the right answers of a batch."""
+        self.right += int(found.sum())
+        self.count += len(found)
 
     def compute(self) -> Mapping[str, float]:
         """The share of right answers."""

@@ -17,12 +17,18 @@ class Grid(Evaluator, type="grid"):
     def reset(self) -> None:
         """Forget all images."""
         self.seen: list[tuple[Tensor, ...]] = []
-        self.room = self.count
+        self.room = self.wanted = self.count
 
-    def forward(self, images_: tuple[Tensor, ...]) -> None:
+    def forward(self, images_: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the images of a batch that may be among the first; none once enough of this process's came before."""
+        first = tuple(image[: self.wanted].cpu() for image in images_)
+        self.wanted -= len(first[0])
+        return first
+
+    def add(self, found: tuple[Tensor, ...]) -> None:
         """Take in a batch, as long as there is room."""
         if self.room > 0:
-            self.seen.append(tuple(image[: self.room].cpu() for image in images_))
+            self.seen.append(tuple(image[: self.room] for image in found))
             self.room -= len(self.seen[-1][0])
 
     def compute(self) -> Mapping[str, float]:

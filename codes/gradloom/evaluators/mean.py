@@ -26,11 +26,15 @@ class Mean(Evaluator, type="mean"):
         """Forget all values."""
         self.scores = Scores(self.type_name)
 
-    def forward(self, value: Tensor, batch: Tensor | None) -> None:
-        """Take in the mean of each sample of a batch, or that of the batch."""
+    def forward(self, value: Tensor, batch: Tensor | None) -> Tensor:
+        """Return the mean of each sample of a batch, or that of the batch as often as it counts."""
         if value.ndim == 0:
             value = value.expand(1 if batch is None else len(batch))
-        self.scores.add(value if value.ndim == 1 else precise(value).flatten(1).mean(1))
+        return value if value.ndim == 1 else precise(value).flatten(1).mean(1)
+
+    def add(self, found: Tensor) -> None:
+        """Take in the values (B,) of a batch."""
+        self.scores.add(found)
 
     def compute(self) -> Mapping[str, float]:
         """The mean over all samples."""

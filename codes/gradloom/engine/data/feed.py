@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from gradloom.engine.data.epochs import batches_in_epoch, misfit
 from gradloom.engine.data.order import Order, Place, Position, seed_of
-from gradloom.engine.data.rejects import Bad, Rejects, describe, name_of
+from gradloom.engine.data.rejects import Bad, describe, name_of
 from gradloom.engine.data.samples import Portion, Seeded
 from gradloom.engine.data.workers import start_worker, watched
 from gradloom.errors import RunError
@@ -150,21 +150,20 @@ def training_batches(
     return Feed(training, order, loader), per_epoch
 
 
-def measuring_batches(
-    dataset: Dataset[Any], batch_size: int, samples: int | None, seed: int, rejects: Rejects
-) -> Iterator[Mapping[str, Any]]:
-    """Batches of a dataset in its own order, going round it until there are `samples`.
+class Validation:
+    """The batches of a dataset in its own order, going round it until there are `samples`, made when asked for."""
 
-    Raises:
-        RunError: when more samples are bad than `rejects` allows.
-    """
-    length = len(dataset)  # type: ignore[arg-type]
-    seeded = Seeded(dataset, seed, rejects.most)
-    places = [divmod(number, length) for number in range(samples or length)]
-    for start in range(0, len(places), batch_size):
-        portion = seeded[places[start : start + batch_size]]
-        rejects.note(portion.bad, portion.batch)
-        yield portion.batch
+    def __init__(self, dataset: Dataset[Any], batch_size: int, samples: int | None, seed: int, max_bad: int) -> None:
+        self._seeded, self._batch_size = Seeded(dataset, seed, max_bad), batch_size
+        self._samples = range(samples or self._seeded.length)
+
+    def __len__(self) -> int:
+        return -(-len(self._samples) // self._batch_size)
+
+    def __getitem__(self, number: int) -> Portion:
+        start = range(0, len(self._samples), self._batch_size)[number]
+        within = self._samples[start : start + self._batch_size]
+        return self._seeded[[divmod(sample, self._seeded.length) for sample in within]]
 
 
 def _aside() -> torch.Generator:

@@ -55,7 +55,7 @@ class Seeded(Dataset[Portion]):
 
     def __getitem__(self, places: Sequence[Place]) -> Portion:
         """The batch of some places; they are asked for together, since to put random numbers aside takes time."""
-        with _random_numbers_put_aside():
+        with random_numbers_put_aside():
             drawn = [self._draw(index, mix(self.seed, epoch, index)) for epoch, index in places]
             good = [one for one in drawn if isinstance(one, Good)]
             if len(good) == len(places) and all(one.form == good[0].form for one in good):
@@ -144,7 +144,7 @@ class Seeded(Dataset[Portion]):
 
 
 @contextmanager
-def _random_numbers_put_aside() -> Iterator[None]:
+def random_numbers_put_aside() -> Iterator[None]:
     """Leave the random numbers of Python, NumPy and torch as they were."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:

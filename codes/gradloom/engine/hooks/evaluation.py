@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from gradloom.engine import build
-from gradloom.engine.batches import split
-from gradloom.engine.buffers import averaged
-from gradloom.engine.calls import Bound
-from gradloom.engine.data.feed import measuring_batches
+from gradloom.engine.accord import Accord
+from gradloom.engine.data.feed import Validation
 from gradloom.engine.data.rejects import Rejects
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.hooks.images import show
-from gradloom.engine.interrupts import Interrupts
+from gradloom.engine.measuring import Abandoned, Measuring
+from gradloom.parts import Evaluator
 from gradloom.plan.plan import Call, Measure
 
 if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer
 
 
-class _Abandoned(Exception):
-    """The run was asked to stop while it measured."""
+@dataclass
+class Outcome:
+    """What evaluators made of what they were shown: numbers, some with a note on how they came about, and pictures."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Evaluation(Hook):
@@ -74,30 +77,21 @@ class Evaluation(Hook):
     def _try(self, run: Run) -> None:
         try:
             self._report(run)
-        except _Abandoned:
+        except Abandoned:
             run.log.say("the evaluation is put off until the run goes on")
 
     def _report(self, run: Run) -> None:
-        values: dict[str, float] = {}
-        notes: dict[str, str] = {}
-        pictures: dict[str, Tensor] = {}
+        """Measure, and tell what came of it; all processes have the numbers, the first has notes and pictures."""
+        outcome = Outcome()
         for measure in run.trainer.plan.measures:
             calls = [call for call in measure.calls if run.last or call.gate.open(run.trainer.iteration)]
-            if not calls:
-                continue
-            self.measure(run.trainer, measure, calls, None if run.last else run.interrupts)
-            for call in calls:
-                found = {_title(call, metric): float(value) for metric, value in call.part.compute().items()}
-                values |= found
-                if found:
-                    notes[next(iter(found))] = _protocol(measure, call)
-                pictures |= {f"{call.name}/{key}": images for key, images in call.part.images().items()}
-        values = run.trainer.world.first(values)
+            if calls:
+                self._measure(run, measure, calls, outcome)
         self.measured = run.trainer.iteration
-        if values:
-            run.report("eval", values, notes)
-            self._compare(run, values)
-        for key, images in pictures.items():
+        if outcome.values:
+            run.report("eval", outcome.values, outcome.notes)
+            self._compare(run, outcome.values)
+        for key, images in outcome.pictures.items():
             show(run, key, images, run.trainer.plan.sections.logger)
 
     def _compare(self, run: Run, values: Mapping[str, float]) -> None:
@@ -107,46 +101,29 @@ class Evaluation(Hook):
             then = self.first[name]
             run.outcome[name] = f"{value:.4g}" if then == value else f"{value:.4g}, at first {then:.4g}"
 
-    @torch.no_grad()
-    def measure(
-        self, trainer: Trainer, measure: Measure, calls: Iterable[Call[Any]], interrupts: Interrupts | None = None
-    ) -> None:
-        """Show evaluators every batch of the validation set, with what the injectors add to it."""
-        plan, device = trainer.plan, trainer.world.device
-        known = build.named(trainer.networks, trainer.emas)
-        if measure.stands_in:
-            known[measure.stands_in.removesuffix(".ema")] = known[measure.stands_in]
-        for call in (*measure.injectors, *calls):
-            call.part.advance(trainer.iteration, trainer.iterations_per_epoch)
-        injectors = [Bound(call, known) for call in measure.injectors]
-        evaluators = [Bound(call, known) for call in calls]
-        keys = sorted(measure.inputs)
-        devices = [device] if device.type == "cuda" else []
-        measured = [*known.values(), *(injector.part for injector in injectors)]
-        with (
-            averaged(trainer.world, dict.fromkeys(measured)),
-            torch.random.fork_rng(devices),
-            measuring(known.values(), injectors),
-            trainer.precision.cast(),
-        ):
-            torch.manual_seed(plan.sections.eval.seed)
-            for evaluator in evaluators:
-                evaluator.part.reset()  # type: ignore[operator]
-            for batch in self._batches(trainer, measure):
-                if interrupts and interrupts.number is not None and trainer.world.processes == 1:
-                    raise _Abandoned
-                (micro,) = split(batch, keys, 1, device)
-                for injector in injectors:
-                    injector.inject(micro.state)
-                for evaluator in evaluators:
-                    evaluator(micro.state)
-
-    def _batches(self, trainer: Trainer, measure: Measure) -> Iterator[Mapping[str, Any]]:
+    def _measure(self, run: Run, measure: Measure, calls: Sequence[Call[Evaluator]], outcome: Outcome) -> None:
+        """Show evaluators the validation set, and ask them in the first process what they make of it."""
         if self._dataset is None or self._rejects is None:
-            return iter(())
-        plan = trainer.plan
-        size = plan.datasets["val"].batch_size
-        return measuring_batches(self._dataset, size, measure.samples, plan.sections.eval.seed, self._rejects)
+            return
+        plan, world = run.trainer.plan, run.trainer.world
+        size, seed = plan.datasets["val"].batch_size, plan.sections.eval.seed
+        batches = Validation(self._dataset, size, measure.samples, seed, self._rejects.most)
+        interrupts = None if run.last else run.interrupts
+        Measuring(run.trainer, measure, calls, batches, self._rejects, interrupts).run()
+        accord = Accord(world)
+        if world.writes:
+            accord.attempt(lambda: _take_in(outcome, measure, calls))
+        outcome.values = accord.agree(outcome.values)[0]
+
+
+def _take_in(outcome: Outcome, measure: Measure, calls: Sequence[Call[Evaluator]]) -> None:
+    """Add what all batches amount to."""
+    for call in calls:
+        found = {_title(call, metric): float(value) for metric, value in call.part.compute().items()}
+        outcome.values |= found
+        if found:
+            outcome.notes[next(iter(found))] = _protocol(measure, call)
+        outcome.pictures |= {f"{call.name}/{key}": images for key, images in call.part.images().items()}
 
 
 def _title(call: Call[Any], metric: str) -> str:
@@ -157,18 +134,3 @@ def _protocol(measure: Measure, call: Call[Any]) -> str:
     """How a number came about, and whether it is that of an average of weights."""
     whose = f"weights of {measure.stands_in}" if measure.stands_in else "weights as they are, no average"
     return "; ".join(filter(None, [call.part.protocol(), whose]))
-
-
-@contextmanager
-def measuring(networks: Iterable[nn.Module], injectors: Iterable[Bound]) -> Iterator[None]:
-    """Put networks and injectors into eval mode, and back as they were."""
-    modules = [module for network in networks for module in network.modules()]
-    modules += [injector.part for injector in injectors]
-    before = [(module, module.training) for module in modules]
-    try:
-        for module, _ in before:
-            module.training = False
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode

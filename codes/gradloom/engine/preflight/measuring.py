@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from gradloom.engine.hooks.evaluation import measuring
+from gradloom.engine.measuring import measuring
 from gradloom.engine.preflight.models import Models
 from gradloom.engine.preflight.samples import Opened
 from gradloom.engine.preflight.stage import Stage
@@ -26,7 +26,7 @@ def _measure(measure: Measure, models: Models, stage: Stage, batch: dict[str, An
         known[measure.stands_in.removesuffix(".ema")] = known[measure.stands_in]
     stage = stage.with_networks(known)
     state = {key: batch[key] for key in measure.inputs if key in batch}
-    with torch.no_grad(), measuring([*known.values(), *(call.part for call in measure.injectors)], []):
+    with torch.no_grad(), measuring([*known.values(), *(call.part for call in measure.injectors)]):
         for call in measure.injectors:
             stage.inject(call, state)
         for evaluator in measure.calls:

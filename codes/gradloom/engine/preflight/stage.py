@@ -120,7 +120,7 @@ def _set_up(call: Call[Any]) -> None:
 
 def _shown(bound: Bound, evaluator: Evaluator, state: Mapping[str, Any]) -> None:
     evaluator.reset()
-    bound(state)
+    evaluator.add(bound(state))
     evaluator.images()
 
 

@@ -1,0 +1,139 @@
+"""What holds for every evaluator; a new one needs one line in EXAMPLES, and nothing else here."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradloom.engine.measuring import carried
+from gradloom.parts import Evaluator, Port
+
+SIZES = (4, 4, 3, 4, 1)  # of batches
+
+
+class Critic(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 5, 12)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.layer(x).flatten(1)
+
+
+def images(size: int) -> Tensor:
+    return torch.rand(size, 3, 12, 12)
+
+
+def logits(size: int) -> Tensor:
+    return torch.randn(size, 5)
+
+
+def labels(size: int) -> Tensor:
+    return torch.randint(5, (size,))
+
+
+CRITIC = Critic()
+
+
+def critic(size: int) -> nn.Module:
+    return CRITIC
+
+
+PAIR = {"fake": images, "real": images}
+
+EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "accuracy": [{"logits": logits, "labels": labels}],
+    "fid": [PAIR | {"network": critic}],
+    "grid": [{"images_": [images, images], "count": 6}],
+    "kid": [PAIR | {"network": critic, "subset_size": 9, "subsets": 4}],
+    "mean": [{"value": images}, {"value": images, "batch": labels}],
+    "psnr": [PAIR, PAIR | {"against": images, "per_image": True}],
+    "ssim": [PAIR, PAIR | {"against": images, "crop_border": 0}],
+}
+"""Options for each type, by their names in Python. In the place of a key or a network stands what makes its value."""
+
+TYPES = [
+    name for name in Evaluator.registry.discover() if Evaluator.registry.find(name).__module__.startswith("gradloom.")
+]
+CASES = [
+    pytest.param(name, example, id=f"{name}-{index}")
+    for name in EXAMPLES
+    for index, example in enumerate(EXAMPLES[name])
+]
+
+
+def made(name: str, example: dict[str, Any]) -> Evaluator:
+    named = {
+        option: tuple(f"{option}_{number}" for number in range(len(value))) if isinstance(value, list)
+        else option if callable(value) else value
+        for option, value in example.items()
+    }  # fmt: skip
+    evaluator: Evaluator = Evaluator.registry.find(name)(**named)
+    evaluator.setup()
+    evaluator.reset()
+    return evaluator
+
+
+def batches(name: str, example: dict[str, Any]) -> list[dict[str, Any]]:
+    ports = [field for field, port in Evaluator.registry.find(name).ports.items() if port is not Port.WRITE]
+    torch.manual_seed(0)
+    return [{port: _value(example.get(port), size) for port in ports} for size in SIZES]
+
+
+def _value(value: Any, size: int) -> Any:
+    return tuple(make(size) for make in value) if isinstance(value, list) else value(size) if value else None
+
+
+def amounts(evaluator: Evaluator) -> tuple[dict[str, float], str, dict[str, list[Any]]]:
+    """All that an evaluator says."""
+    pictures = {key: value.tolist() for key, value in evaluator.images().items()}
+    return dict(evaluator.compute()), evaluator.protocol(), pictures
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_has_an_example(name: str) -> None:
+    assert name in EXAMPLES, f"the evaluator {name!r} has no example: add its options to EXAMPLES in {__file__}"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("processes", [2, 3, 8])
+@pytest.mark.parametrize(("name", "example"), CASES)
+def test_several_find_what_one_adds_up(name: str, example: dict[str, Any], processes: int) -> None:
+    """As in several processes: each is given some of the batches, the first adds what was found, sent there, in order."""
+    alone, shown = made(name, example), batches(name, example)
+    for batch in shown:
+        alone.add(alone(**batch))
+    several = [made(name, example) for _ in range(processes)]
+    assert several[0].adds
+    for number, batch in enumerate(shown):
+        found = carried(several[number % processes](**batch), torch.device("cpu"), name)
+        several[0].add(copy.deepcopy(found))
+    assert amounts(several[0]) == amounts(alone)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "example"), CASES)
+def test_what_was_found_by_a_process_without_a_batch_of_its_own_is_as_if_it_had_not_been(
+    name: str, example: dict[str, Any]
+) -> None:
+    one, shown = made(name, example), batches(name, example)
+    for batch in shown:
+        one.add(one(**batch))
+    said = amounts(one)
+    one(**shown[-1])
+    assert amounts(one) == said
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "example"), CASES)
+def test_forgets_at_reset(name: str, example: dict[str, Any]) -> None:
+    one, fresh = made(name, example), made(name, example)
+    first, *others = batches(name, example)
+    one.add(one(**first))
+    one.reset()
+    for batch in others:
+        one.add(one(**batch))
+        fresh.add(fresh(**batch))
+    assert amounts(one) == amounts(fresh)
