@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -43,7 +43,9 @@ class Trainer:
         self.networks, self.origins = build.networks(self.plan, self.world)
         self.averages = build.averages(self.plan, self.networks)
         self.emas = {name: average.network for name, average in self.averages.items()}
-        self.optimizers = build.optimizers(self.plan, self.networks)
+        self.shards, spread = build.shards(self.plan, self.world, self.networks, self.averages)
+        self.origins += spread
+        self.optimizers = build.optimizers(self.plan, self.networks, self.shards.part)
         self.precision = build.precision(self.plan, self.world)
         self.calls = build.calls(self.plan, self.networks, self.emas, self.world)
         self.rates = Rates(self.plan, self.optimizers)
@@ -143,12 +145,17 @@ class Trainer:
             self.read.wait()
             self.read = None
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if self.shards:
+            self.shards.take_gradients(parameters)
+            self.shards.average(parameters, total)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        self.world.average([*gradients, total])
+        if not self.shards:
+            self.world.average([*gradients, total])
         sound = self.soundness.judge(self.iteration, step.name, total, gradients)
         self.precision.unscale(optimizer, step.name)
         if step.clip_grad_norm or step.clip_grad_eps:
-            _clip(optimizer, step.clip_grad_norm, step.clip_grad_eps)
+            clip = self.shards.clip if self.shards else torch.nn.utils.clip_grad_norm_
+            _clip(optimizer, step.clip_grad_norm, step.clip_grad_eps, clip)
         self.precision.update(optimizer, step.name, sound)
         for parameter in parameters:
             parameter.grad = None
@@ -186,7 +193,7 @@ class Trainer:
 
     def save(self, folder: str | Path | None = None) -> Path:
         """Write a checkpoint into a folder, by default the run's, and return its own folder, named by the iteration."""
-        return write(take(self), RunFolder(self.plan).checkpoints if folder is None else Path(folder))
+        return write(take(self), RunFolder(self.plan).checkpoints if folder is None else Path(folder), self.world)
 
     def resume(self, path: str | Path) -> None:
         """Go on from a checkpoint's folder: weights, averages, optimizers, random numbers and the iteration.
@@ -208,14 +215,16 @@ def _add(metrics: dict[str, Tensor], name: str, value: Tensor, share: float) -> 
     metrics[name] = metrics[name] + value if name in metrics else value
 
 
-def _clip(optimizer: torch.optim.Optimizer, all_together: float | None, each_group: float | None) -> None:
+def _clip(
+    optimizer: torch.optim.Optimizer, all_together: float | None, each_group: float | None, clip: Callable[..., object]
+) -> None:
     """Scale gradients down to a norm: of everything, or of each parameter group by itself."""
     groups = [group["params"] for group in optimizer.param_groups]
     if each_group:
         for parameters in groups:
-            torch.nn.utils.clip_grad_norm_(parameters, each_group)
+            clip(parameters, each_group)
     if all_together:
-        torch.nn.utils.clip_grad_norm_([parameter for parameters in groups for parameter in parameters], all_together)
+        clip([parameter for parameters in groups for parameter in parameters], all_together)
 
 
 def _detached(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Thread
@@ -73,6 +73,13 @@ class World:
         for tensor, part in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    @torch.no_grad()
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Put the sum over all processes in the place of a tensor, and return it."""
+        if self.processes > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
     def any(self, claim: bool) -> bool:
         """Whether it is so in some process."""
         if self.processes == 1:
@@ -92,6 +99,21 @@ class World:
     def first(self, value: T) -> T:
         """What the first process holds."""
         return self.gather(value)[0]
+
+    def once(self, act: Callable[[], object]) -> None:
+        """Let the first process do something while the others wait.
+
+        Raises:
+            RunError: in all processes, when it failed in the first.
+        """
+        why = ""
+        if self.writes:
+            try:
+                act()
+            except RunError as error:
+                why = str(error)
+        if why := self.first(why):
+            raise RunError(why)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ def listing(plan: Plan) -> str:
     for name, network in plan.networks.items():
         notes = [network.role] if network.role else []
         notes += [] if network.trainable else ["frozen"]
+        notes += ["spread over the processes"] if network.spread else []
         notes += [f"from {network.pretrained.file}"] if network.pretrained else []
         options = _arguments(network.recipe.arguments.items())
         lines.append(_commented(f"{name} = {network.which_model}({options})", notes))

@@ -14,6 +14,7 @@ class NetworkOptions:
     trainable: bool = True
     after: Annotated[int, Ge(0)] = 0
     ema: bool = True
+    strategy: Literal["replicate", "fsdp"] = "replicate"  # fsdp: each process holds a part of it, not the whole
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 

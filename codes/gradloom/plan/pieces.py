@@ -86,6 +86,7 @@ class Pieces:
             ema=options.ema and self.sections.train.ema_enabled,
             gate=Gate(options.after),
             pretrained=self.sections.pretrained.get(name),
+            spread=node.fields["strategy"] if options.strategy == "fsdp" else None,
         )
 
     def dataset(self, phase: str, node: Node) -> Dataset | None:

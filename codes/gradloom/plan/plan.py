@@ -94,6 +94,7 @@ class Network:
     ema: bool = True
     gate: Gate = Gate()
     pretrained: Pretrained | None = None
+    spread: Node | None = None  # where its options say that each process is to hold a part of it
 
     @property
     def options(self) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gradloom.engine.data.order import Position, mix
 from gradloom.engine.saving.checkpoint import Checkpoint, Snapshot
+from gradloom.engine.saving.memory import recall, remembered
 from gradloom.engine.saving.weights import Weights, fill
 from gradloom.errors import RunError
 from gradloom.version import __version__
@@ -51,12 +52,13 @@ def take(
         kinds = {name: network} | ({f"{name}_ema": trainer.emas[name]} if name in trainer.emas else {})
         for file, module in kinds.items():
             weights[file] = Weights(_steady(module), planned.which_model, planned.options)
+    optimizers = {name: remembered(optimizer, trainer.shards) for name, optimizer in trainer.optimizers.items()}
     state = {
         "iteration": trainer.iteration,
         "position": [trainer.position.epoch, trainer.position.offset, trainer.position.detour],
         "lr_factor": trainer.rates.factor,
         "skipped": trainer.soundness.rows,
-        "optimizers": {name: _optimizer_state(optimizer) for name, optimizer in trainer.optimizers.items()},
+        "optimizers": {name: state for name, (state, _) in optimizers.items()},
         "scalers": {name: scaler.state_dict() for name, scaler in trainer.precision.scalers.items()},
         "parts": {call.path: _steady(call.part) for call in trainer.calls if call.part.state_dict()},
         "random": trainer.world.gather(_random_state()),
@@ -70,7 +72,8 @@ def take(
         "options": json.loads(json.dumps(document.told_tree(), default=str)),
         "versions": {"gradloom": __version__, "torch": torch.__version__},
     }
-    return Snapshot(trainer.iteration, weights, state, about)
+    apart = {name: tensors for name, (_, tensors) in optimizers.items() if tensors}
+    return Snapshot(trainer.iteration, weights, state, about, apart)
 
 
 def _steady(module: nn.Module) -> dict[str, Any]:
@@ -92,7 +95,10 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tup
     """
     state = checkpoint.state()
     said = _give_weights(trainer, checkpoint, lenient)
-    said += _give_all("optimizer", trainer.optimizers, state["optimizers"], _load_optimizer, checkpoint, lenient)
+    optimizers = {name: (optimizer, checkpoint.parts(f"optimizer.{name}"))
+                  for name, optimizer in trainer.optimizers.items()}  # fmt: skip
+    said += _give_all("optimizer", optimizers, state["optimizers"],
+                      lambda one, kept: recall(one[0], kept, one[1], trainer.shards), checkpoint, lenient)  # fmt: skip
     scalers = trainer.precision.scalers
     said += _give_all("scaler", scalers, state["scalers"], lambda scaler, kept: scaler.load_state_dict(kept),
                       checkpoint, True)  # fmt: skip
@@ -111,11 +117,11 @@ def _give_weights(trainer: Trainer, checkpoint: Checkpoint, lenient: bool) -> li
     modules = {**trainer.networks, **{f"{name}_ema": network for name, network in trainer.emas.items()}}
     said = []
     for name, module in modules.items():
-        if lenient and f"{name}.safetensors" not in checkpoint.manifest["files"]:
+        if lenient and not checkpoint.holds(name):
             said.append(f"{name} is not in the checkpoint, and stays as it is")
             continue
         try:
-            wrong = fill(module, checkpoint.weights(name), strict=not lenient)
+            wrong = fill(module, checkpoint.weights(name, module.state_dict()), strict=not lenient)
         except RunError as error:
             if not lenient:
                 raise RunError(f"{checkpoint.folder} does not fit the options: {name}: {error}") from error
@@ -140,24 +146,6 @@ def _give_all(
     if said and not lenient:
         raise RunError(f"{checkpoint.folder} does not fit the options: {said[0]}")
     return said
-
-
-def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    return {"state": optimizer.state_dict(), "shapes": _shapes(optimizer)}
-
-
-def _shapes(optimizer: torch.optim.Optimizer) -> list[list[list[int]]]:
-    return [[list(parameter.shape) for parameter in group["params"]] for group in optimizer.param_groups]
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Any]) -> None:
-    """Load an optimizer's state; its options stay those of the file, which may have changed."""
-    if _shapes(optimizer) != kept["shapes"]:
-        raise ValueError("its parameters have other shapes")
-    options = [{name: group[name] for name in optimizer.defaults} for group in optimizer.param_groups]
-    optimizer.load_state_dict(kept["state"])
-    for group, own in zip(optimizer.param_groups, options, strict=True):
-        group.update(own)
 
 
 def _random_state() -> dict[str, Any]:
