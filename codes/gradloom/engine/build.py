@@ -70,14 +70,15 @@ def shards(
     made, said = Shards(world), list[str]()
     for name, network in plan.networks.items():
         if network.spread and world.processes == 1:
-            said.append(f"{name}: there is one process, which holds it whole")
+            said.append(f"{name}: not spread, since there is one process")
         elif network.spread:
             blocks = made.spread(built[name])
             refuse_second_gradients(built[name], network.spread.fault)
             if name in averages:
                 made.spread(averages[name].network)
                 averages[name].follow(built[name], made.part)
-            said.append(f"{name}: spread over {world.processes} processes, gathered in {blocks} blocks")
+            what = "as a whole" if blocks == 1 else f"in {blocks} blocks"
+            said.append(f"{name}: spread over {world.processes} processes, gathered {what}")
     return made, said
 
 

@@ -7,7 +7,7 @@ them at once. Optimizers, averages and clipping see plain tensors: this process'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ class Shards:
         if self._mesh is None:
             self._mesh = _mesh(self.world)
         whole = {p for p in network.parameters() if p.dim() == 0 or p.shape[0] < self.world.processes}
-        blocks = [*_blocks(network, whole), network]
+        blocks = [*large_blocks(network, whole), network]
         for block in blocks:
             fully_shard(block, mesh=self._mesh, reshard_after_forward=True, ignored_params=whole)
         for parameter in network.parameters():
@@ -113,16 +113,17 @@ def _mesh(world: World) -> DeviceMesh:
     return init_device_mesh(world.device.type, (world.processes,))
 
 
-def _blocks(network: nn.Module, whole: set[nn.Parameter]) -> Iterator[nn.Module]:
-    """The large blocks of ModuleLists and Sequentials, the inner ones first, each without those within it.
+def large_blocks(network: nn.Module, whole: Collection[nn.Parameter] = ()) -> Iterator[nn.Module]:
+    """What stands in a ModuleList or Sequential and has `LARGE` numbers of its own, inner blocks before outer ones.
 
-    One that shares a parameter with the rest of the network is none.
+    Those of blocks within it, and what stays whole, do not count. One that shares a parameter with the rest of the
+    network is none.
     """
     listed = {block for one in network.modules() if isinstance(one, nn.ModuleList | nn.Sequential) for block in one}
     uses = _uses(network)
     taken: set[nn.Parameter] = set()
     for block in reversed([*network.modules()]):
-        own = {*block.parameters()} - whole
+        own = {*block.parameters()} - {*whole}
         fits = block in listed and block is not network and not isinstance(block, nn.ModuleList | nn.ModuleDict)
         if fits and sum(p.numel() for p in own - taken) >= LARGE and uses.items() >= _uses(block).items():
             taken |= own
@@ -167,7 +168,7 @@ def refuse_second_gradients(network: nn.Module, fault: Callable[[str], Fault]) -
 
     def check(gradient: Tensor) -> None:
         if torch.is_grad_enabled():
-            message = "a gradient through it is differentiated again, which FSDP cannot do; write 'strategy: replicate'"
+            message = "a gradient through it is differentiated again, which FSDP cannot do; write 'replicate'"
             raise RunError(fault(message))
 
     def watch(module: nn.Module, given: Any, output: Any) -> None:
