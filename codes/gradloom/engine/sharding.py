@@ -75,31 +75,29 @@ class Shards:
         whole = self._wholes.get(part)
         return tensor if whole is None or tensor.shape != whole.shape else here(part_like(whole, tensor))
 
-    def take_gradients(self, parts: Iterable[nn.Parameter]) -> None:
-        """Give the parts their gradients, which are means over the processes already."""
-        for part in parts:
-            whole = self._wholes.get(part)
-            if whole is not None and whole.grad is not None:
-                part.grad, whole.grad = here(whole.grad), None
-
     @torch.no_grad()
-    def average(self, parts: Sequence[nn.Parameter], total: Tensor) -> None:
-        """Put the mean over all processes in the place of a loss and of each gradient that is whole.
+    def average(self, parts: Sequence[nn.Parameter], total: Tensor) -> Tensor:
+        """Give parts their gradients, which are means already; average those of what is whole, and the loss.
 
         Numbers of some process's part that are not finite make the loss so, and this the gradients of all processes.
         """
+        for part in parts:
+            spread = self._wholes.get(part)
+            if spread is not None and spread.grad is not None:
+                part.grad, spread.grad = here(spread.grad), None
         taken, whole = self._sorted(parts)
-        if taken:
-            total.add_(0 * get_total_norm(taken, math.inf))
+        total = total + 0 * get_total_norm(taken, math.inf) if taken else total.clone()
         self.world.average([*whole, total])
         for gradient in taken[:1]:
             gradient.add_(0 * total)
+        return total
 
     def clip(self, parts: Sequence[nn.Parameter], limit: float) -> None:
         """Scale gradients down to a norm of them all, which is that of all processes' parts together."""
         taken, whole = self._sorted(parts)
-        square = self.world.sum(_square(taken, self.world.device)) + _square(whole, self.world.device)
-        clip_grads_with_norm_(parts, limit, square.sqrt())
+        square = _square(taken, self.world.device)
+        self.world.add(square)
+        clip_grads_with_norm_(parts, limit, (square + _square(whole, self.world.device)).sqrt())
 
     def _sorted(self, parts: Iterable[nn.Parameter]) -> tuple[list[Tensor], list[Tensor]]:
         """The gradients of parts that hold anything, and those of whole parameters."""

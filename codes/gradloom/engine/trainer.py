@@ -146,8 +146,7 @@ class Trainer:
             self.read = None
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         if self.shards:
-            self.shards.take_gradients(parameters)
-            self.shards.average(parameters, total)
+            total = self.shards.average(parameters, total)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if not self.shards:
             self.world.average([*gradients, total])

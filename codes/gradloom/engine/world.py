@@ -76,12 +76,9 @@ class World:
         for tensor, part in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
-    @torch.no_grad()
-    def sum(self, tensor: Tensor) -> Tensor:
-        """Put the sum over all processes in the place of a tensor, and return it."""
-        if self.processes > 1:
-            dist.all_reduce(tensor)
-        return tensor
+    def add(self, tensor: Tensor) -> None:
+        """Put the sum over all processes in the tensor's place."""
+        dist.all_reduce(tensor)
 
     def any(self, claim: bool) -> bool:
         """Whether it is so in some process."""
