@@ -1,15 +1,18 @@
-"""Train networks of which each process holds a part, save and resume them. A program by itself, for torchrun.
+"""Train networks of which each process holds a part, save and resume them, in two and in four processes.
 
-    torchrun --nproc_per_node N spread.py FOLDER FROM
+    python spread.py FOLDER
 
-Each case is trained from nothing for 20 iterations, saved, and trained for 10 more into `FOLDER/<case>-N.pt`; and
-resumed from the checkpoint that FROM processes wrote, into `FOLDER/<case>-N-from-FROM.pt`. Two processes then try what
-has to fail, note what was said in `FOLDER/said.json`, and kill themselves in the middle of a save.
+A program by itself, since it forks. With N processes, each case is trained from nothing for 25 iterations, saved, and
+trained for 5 more into `FOLDER/<case>-N.pt`. From the checkpoint that half as many processes, FROM, wrote, it goes on
+into `FOLDER/<case>-N-from-FROM.pt`; and what is spread in one of both is not in the other in `-across-`. Two processes
+then try what has to fail, note what was said in `FOLDER/said.json`, and one kills itself in the middle of a save.
 """
 
 import json
 import os
+import socket
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from gradloom.engine.saving import parts
 from gradloom.errors import RunError
 from making import GAN, gan_batch, trainer_of
 
-HALF, ALL, SIZE, BROKEN = 20, 30, 16, 5
+HALF, ALL, SIZE, BROKEN = 25, 30, 16, 5
 _BOTH = ("networks.generator.strategy=fsdp", "networks.discriminator.strategy=fsdp")
 _TOGETHER = (
     "steps.generator_step.training=[generator, discriminator]",
@@ -156,5 +159,28 @@ def main(folder: Path, source: str) -> None:
         what_fails(folder)
 
 
+def together(folder: Path, processes: int) -> bool:
+    """Work in so many processes; say whether all went well."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(opened.getsockname()[1])}
+    children = []
+    for number in range(processes):
+        child = os.fork()
+        if child == 0:
+            os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(processes)}
+            try:
+                main(folder, str(processes // 2))
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    return not any(statuses)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    torch.set_num_threads(1)
+    together(Path(sys.argv[1]), 2)  # which kill themselves
+    sys.exit(0 if together(Path(sys.argv[1]), 4) else 1)
