@@ -126,7 +126,7 @@ def test_what_is_foreseen_for_a_gpu_leaves_it_out() -> None:
 
     plan = plan_of(GAN + DATA, OFFLOAD)
     findings = Findings()
-    built = models.build(plan, findings)
+    built = models.build(plan, findings, 1)
     made = memory.optimizers(plan, built, findings)
     whole, rest = (memory.state_bytes(plan, built, made, offloaded) for offloaded in (True, False))
     generator = sum(parameter.numel() for parameter in built.networks["generator"].parameters())

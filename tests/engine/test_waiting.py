@@ -82,7 +82,6 @@ def test_on_a_cpu_batches_pass_as_they_are() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_on_a_gpu_no_call_waits() -> None:
     trainer = trainer_of(GAN, "speed=safe", device="cuda")
     fetched = [Fetched({key: value.pin_memory() for key, value in gan_batch(seed=number).items()},

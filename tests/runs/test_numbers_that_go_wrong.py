@@ -394,7 +394,6 @@ def test_on_a_device_a_loss_that_is_not_finite_counts_though_its_gradient_is() -
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_skips_without_the_host() -> None:
     from making import plan_of
 

@@ -101,3 +101,21 @@ def test_a_batch_that_does_not_divide_is_refused(options: Path) -> None:
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "a batch of 5 does not divide by 2 processes" in errors
+
+
+def test_a_network_may_be_spread_and_whole_again(options: Path) -> None:
+    spread = ("networks.generator.strategy=fsdp", "checkpoints.models=true", "logger.visuals=[fake]")
+    output = run(options, *spread, "train.niter=10")
+    assert "generator: spread over 2 processes, gathered as a whole" in output
+    saved = options.parent / "run" / "checkpoints" / "10"
+    assert {one.name for one in (saved / "sharded").iterdir()} == {
+        "generator", "generator_ema", "optimizer.generator_step",
+    }  # fmt: skip
+    whole = examine(saved).weights("generator_ema")
+    model = torch.load(options.parent / "run" / "models" / "10_generator_ema.pth", weights_only=True)
+    assert all(torch.equal(value, model[key]) for key, value in whole.items())
+    output = run(options, "train.niter=15", arguments=("--resume",), processes=1)
+    assert 'networks.generator.strategy: "fsdp" -> absent' in output
+    assert "after 10 iterations" in output
+    rows = [json.loads(line) for line in (options.parent / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows if row["kind"] == "train"] == [5, 10, 15]

@@ -1,5 +1,6 @@
 """Exponential moving averages of weights, which are what one usually keeps of a generator (arXiv 1806.04498)."""
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -15,11 +16,16 @@ class Average:
     def __init__(self, network: nn.Module, rate: float) -> None:
         self.network = deepcopy(network).eval().requires_grad_(False)
         self._rate = rate
-        self._parameters = list(zip(self.network.parameters(), network.parameters(), strict=True))
+        self.follow(network)
         pairs = zip(self.network.modules(), network.modules(), strict=True)
         self._buffers = [
             (ours, theirs, name) for ours, theirs in pairs for name, _ in theirs.named_buffers(recurse=False)
         ]
+
+    def follow(self, network: nn.Module, part: Callable[[nn.Parameter], nn.Parameter] = lambda whole: whole) -> None:
+        """Average this network's parameters, or of each the part that lies in this process."""
+        pairs = zip(self.network.parameters(), network.parameters(), strict=True)
+        self._parameters = [(part(ours), part(theirs)) for ours, theirs in pairs]
 
     @torch.no_grad()
     def update(self) -> None:

@@ -1,7 +1,7 @@
 """Make what a plan names: networks, averages, optimizers, bound calls."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from gradloom.engine.offload import Offloaded
 from gradloom.engine.precision import Precision
 from gradloom.engine.recomputing import recompute
 from gradloom.engine.saving.weights import average_beside, fill, read_weights, start_from
+from gradloom.engine.sharding import Shards, refuse_second_gradients
 from gradloom.engine.world import World
 from gradloom.errors import RunError
 from gradloom.plan.plan import Call, Plan, Step
@@ -79,12 +80,33 @@ def averages(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Average]:
     return made
 
 
-def optimizers(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Optimizer]:
-    """Build one optimizer for each step that declares one, over the networks it trains."""
-    return {step.name: _optimizer(step, built) for step in plan.steps if step.optimizer}
+def shards(
+    plan: Plan, world: World, built: Mapping[str, nn.Module], averages: Mapping[str, Average]
+) -> tuple[Shards, list[str]]:
+    """Spread the networks that are to be, and their averages, over the processes; say what was done."""
+    made, said = Shards(world), list[str]()
+    for name, network in plan.networks.items():
+        if network.spread and world.processes == 1:
+            said.append(f"{name}: not spread, since there is one process")
+        elif network.spread:
+            blocks = made.spread(built[name])
+            refuse_second_gradients(built[name], network.spread.fault)
+            if name in averages:
+                made.spread(averages[name].network)
+                averages[name].follow(built[name], made.part)
+            what = "as a whole" if blocks == 1 else f"in {blocks} blocks"
+            said.append(f"{name}: spread over {world.processes} processes, gathered {what}")
+    return made, said
 
 
-def _optimizer(step: Step, built: Mapping[str, nn.Module]) -> Optimizer:
+def optimizers(
+    plan: Plan, built: Mapping[str, nn.Module], part: Callable[[nn.Parameter], nn.Parameter] = lambda whole: whole
+) -> dict[str, Optimizer]:
+    """Build one optimizer for each step that declares one, over the networks it trains, or this process's part."""
+    return {step.name: _optimizer(step, built, part) for step in plan.steps if step.optimizer}
+
+
+def _optimizer(step: Step, built: Mapping[str, nn.Module], part: Callable[[nn.Parameter], nn.Parameter]) -> Optimizer:
     """Build an optimizer over one group, or over two where weight decay or clipping tells weights from the rest."""
     planned = step.optimizer
     if planned is None:
@@ -104,6 +126,7 @@ def _optimizer(step: Step, built: Mapping[str, nn.Module]) -> Optimizer:
     offloads = planned.offload and device not in _ON_HOST
     make = _fastest(planned.recipe.make, "cpu" if offloads else device, arguments)
     try:
+        groups = [{**group, "params": [*map(part, group["params"])]} for group in groups]
         optimizer: Optimizer = (partial(Offloaded, make=make) if offloads else make)(groups, **arguments)
     except (TypeError, ValueError) as error:
         raise RunError(planned.recipe.node.fault(f"the optimizer cannot be built: {error}")) from error

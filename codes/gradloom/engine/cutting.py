@@ -38,7 +38,7 @@ class Held(Checkpoint):
 
     snapshot: Snapshot
 
-    def weights(self, name: str) -> Mapping[str, Tensor]:
+    def weights(self, name: str, like: Mapping[str, Tensor] | None = None) -> Mapping[str, Tensor]:
         return self.snapshot.weights[name].tensors
 
     def state(self) -> Mapping[str, Any]:
@@ -114,7 +114,7 @@ def _restore(trainer: Trainer, before: Snapshot) -> None:
         for parameter in network.parameters():
             parameter.grad = None
     trainer.precision = build.precision(trainer.plan, trainer.world)
-    give(trainer, Held(Path("memory"), {"iteration": before.iteration}, before))
+    give(trainer, Held(Path("memory"), {"iteration": before.iteration, "files": {}}, before))
 
 
 def _size(trainer: Trainer, batch: Mapping[str, Any]) -> int:

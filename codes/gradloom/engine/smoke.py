@@ -38,7 +38,7 @@ def smoke(file: Path, overrides: Iterable[str] = ()) -> list[str]:
         second = _in_small(file, [*overrides, *_changes(root, iterations=2)])
         resumed = _run(second, resume=True)
         checkpoint = RunFolder(first).checkpoints / "1"
-        size = sum(part.stat().st_size for part in checkpoint.iterdir())
+        size = sum(part.stat().st_size for part in checkpoint.rglob("*"))
         _compare(saved, examine(checkpoint).folder, first)
         return [
             f"two iterations, {_evaluations(first)}two saves and a resume in "

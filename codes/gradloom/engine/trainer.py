@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -46,7 +46,9 @@ class Trainer:
         self.networks, self.origins = build.networks(self.plan, self.world)
         self.averages = build.averages(self.plan, self.networks)
         self.emas = {name: average.network for name, average in self.averages.items()}
-        self.optimizers = build.optimizers(self.plan, self.networks)
+        self.shards, spread = build.shards(self.plan, self.world, self.networks, self.averages)
+        self.origins += spread
+        self.optimizers = build.optimizers(self.plan, self.networks, self.shards.part)
         self.precision = build.precision(self.plan, self.world)
         self.calls = build.calls(self.plan, self.networks, self.emas, self.world)
         self.news: list[str] = []  # what it has found out, for the run to tell
@@ -70,7 +72,7 @@ class Trainer:
             name: [parameter for group in optimizer.param_groups for parameter in group["params"]]
             for name, optimizer in self.optimizers.items()
         }
-        ahead = any(network.sync_batchnorm for network in self.plan.networks.values())
+        ahead = bool(self.shards) or any(network.sync_batchnorm for network in self.plan.networks.values())
         self.sharing = Sharing(self.world, self._trainable, ahead)
         changing = [network for name, network in self.networks.items() if self.plan.networks[name].trainable]
         self.soundness = Soundness([*changing, *(call.part for call in self.calls)], self.world.device)
@@ -170,13 +172,16 @@ class Trainer:
             self.read.wait()
             self.read = None
         parameters = self._parameters[step.updater or step.name]
-        if self.world.processes > 1:
+        if self.shards:
+            total = self.shards.average(parameters, total)
+        elif self.world.processes > 1:
             total = self.sharing.average(routine.trains, total)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         sound = self.soundness.judge(self.iteration, step.name, total, gradients)
         self.precision.unscale(optimizer, step.name)
         if step.clip_grad_norm or step.clip_grad_eps:
-            _clip(optimizer, step.clip_grad_norm, step.clip_grad_eps)
+            clip = self.shards.clip if self.shards else torch.nn.utils.clip_grad_norm_
+            _clip(optimizer, step.clip_grad_norm, step.clip_grad_eps, clip)
         self.precision.update(optimizer, step.name, sound)
         for parameter in parameters:
             parameter.grad = None
@@ -215,10 +220,9 @@ class Trainer:
     def save(self, folder: str | Path | None = None) -> Path:
         """Write a checkpoint into a folder, by default the run's, and return its own folder, named by the iteration.
 
-        Every process has to take part; the first writes, and the others wait for it.
+        Every process has to take part.
         """
-        snapshot, shelf = take(self), RunFolder(self.plan).checkpoints if folder is None else Path(folder)
-        return self.world.first(write(snapshot, shelf) if self.world.writes else shelf)
+        return write(take(self), RunFolder(self.plan).checkpoints if folder is None else Path(folder), self.world)
 
     def resume(self, path: str | Path) -> None:
         """Go on from a checkpoint's folder: weights, averages, optimizers, random numbers and the iteration.
@@ -240,14 +244,16 @@ def _add(metrics: dict[str, Tensor], name: str, value: Tensor, share: float) -> 
     metrics[name] = metrics[name] + value if name in metrics else value
 
 
-def _clip(optimizer: torch.optim.Optimizer, all_together: float | None, each_group: float | None) -> None:
+def _clip(
+    optimizer: torch.optim.Optimizer, all_together: float | None, each_group: float | None, clip: Callable[..., object]
+) -> None:
     """Scale gradients down to a norm: of everything, or of each parameter group by itself."""
     groups = [group["params"] for group in optimizer.param_groups]
     if each_group:
         for parameters in groups:
-            torch.nn.utils.clip_grad_norm_(parameters, each_group)
+            clip(parameters, each_group)
     if all_together:
-        torch.nn.utils.clip_grad_norm_([parameter for parameters in groups for parameter in parameters], all_together)
+        clip([parameter for parameters in groups for parameter in parameters], all_together)
 
 
 def _detached(value: Any) -> Any:

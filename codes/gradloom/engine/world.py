@@ -1,10 +1,13 @@
-"""The processes that train together, and the device of this one. Only this module knows that there may be several."""
+"""The processes that train together, and the device of this one.
+
+Only this module knows that there may be several, but for `sharding` and `saving.parts`, which part what is spread.
+"""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Thread
@@ -126,6 +129,21 @@ class World:
         values: list[Any] = [None] * self.processes
         dist.gather_object(value, values if self.number == 0 else None)
         return values if self.number == 0 else []
+
+    def once(self, act: Callable[[], object]) -> None:
+        """Let the first process do something while the others wait.
+
+        Raises:
+            RunError: in all processes, when it failed in the first.
+        """
+        why = ""
+        if self.writes:
+            try:
+                act()
+            except RunError as error:
+                why = str(error)
+        if why := self.first(why):
+            raise RunError(why)
 
     @contextmanager
     def alone(self) -> Iterator[None]:

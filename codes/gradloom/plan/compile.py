@@ -12,6 +12,7 @@ from gradloom.plan.measures import measures
 from gradloom.plan.pieces import Pieces
 from gradloom.plan.plan import Plan, Step
 from gradloom.plan.plugins import bring_in
+from gradloom.plan.spreading import check_spread
 from gradloom.plan.watched import check_watched
 
 
@@ -53,6 +54,7 @@ def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault]) 
     notices = [*document.notices, *_check_training(pieces, writers)]
     _check_visuals(pieces, writers)
     check_watched(pieces)
+    check_spread(pieces)
     faults += pieces.faults
     if faults:
         return None

@@ -19,6 +19,7 @@ def listing(plan: Plan) -> str:
         notes = [network.role] if network.role else []
         notes += [] if network.trainable else ["frozen"]
         notes += ["checkpointed"] if network.checkpointing else []
+        notes += ["spread over the processes"] if network.spread else []
         notes += [f"from {network.pretrained.file}"] if network.pretrained else []
         options = _arguments(network.recipe.arguments.items())
         lines.append(_commented(f"{name} = {network.which_model}({options})", notes))

@@ -16,6 +16,7 @@ class NetworkOptions:
     ema: bool = True
     checkpointing_enabled: bool | None = None  # compute its blocks anew in backward passes; none is as at the top
     sync_batchnorm: bool = False  # batch norm's statistics are those of all processes' samples; else of each one's own
+    strategy: Literal["replicate", "fsdp"] = "replicate"  # fsdp: each process holds a part of it, not the whole
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 

@@ -93,6 +93,7 @@ class Pieces:
             checkpointing=self.sections.checkpointing_enabled if own_word is None else own_word,
             asks_checkpointing=node.get("checkpointing_enabled") if own_word else None,
             pretrained=self.sections.pretrained.get(name),
+            spread=node.fields["strategy"] if options.strategy == "fsdp" else None,
         )
 
     def dataset(self, phase: str, node: Node) -> Dataset | None:

@@ -97,6 +97,7 @@ class Network:
     checkpointing: bool = False  # whether its blocks are computed anew in backward passes
     asks_checkpointing: Node | None = None  # where its own options say so
     pretrained: Pretrained | None = None
+    spread: Node | None = None  # where its options say that each process is to hold a part of it
 
     @property
     def options(self) -> Mapping[str, Any]:

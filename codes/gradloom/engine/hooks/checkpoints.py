@@ -15,7 +15,7 @@ from torch import Tensor
 from gradloom.config.sections import Checkpoints as Options
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.saving import disk
-from gradloom.engine.saving.checkpoint import Snapshot, write
+from gradloom.engine.saving.checkpoint import Checkpoint, Snapshot, glance, write
 from gradloom.engine.saving.shelf import Shelf
 from gradloom.engine.saving.snapshot import HostMemory, take
 
@@ -97,6 +97,8 @@ class Checkpoints(Hook):
         self.wait()
         run.log.keep()
         snapshot = take(run.trainer, run.state(), run.news)
+        if snapshot.spread:
+            write(snapshot, run.shelf.folder, run.trainer.world)
         if not run.trainer.world.writes:
             return
         run.outcome["weights"] = str(run.folder.checkpoints / str(snapshot.iteration))
@@ -114,17 +116,21 @@ class Checkpoints(Hook):
         self._write(held, shelf, folder)
 
     def _write(self, snapshot: Snapshot, shelf: Shelf, folder: Path) -> None:
-        write(snapshot, shelf.folder)
+        written = shelf.folder / str(snapshot.iteration) if snapshot.spread else write(snapshot, shelf.folder)
         if self.options.models:
-            write_models(snapshot, folder / "models")
+            write_models(snapshot, folder / "models", glance(written))
         shelf.thin(self.options)
 
 
-def write_models(snapshot: Snapshot, folder: Path) -> None:
-    """Write each network as the ancestor did: `<iteration>_<network>.pth`, a plain mapping of names to tensors."""
+def write_models(snapshot: Snapshot, folder: Path, written: Checkpoint) -> None:
+    """Write each network as the ancestor did: `<iteration>_<network>.pth`, a plain mapping of names to tensors.
+
+    One that is spread is read from the checkpoint that has just been written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, weights in snapshot.weights.items():
         file = folder / f"{snapshot.iteration}_{name}.pth"
         scratch = file.with_suffix(".partial")
-        disk.write(scratch, lambda to, tensors=weights.tensors: torch.save(dict(tensors), to))  # type: ignore[misc]
+        tensors = written.weights(name) if weights.spread else weights.tensors
+        disk.write(scratch, lambda to, tensors=tensors: torch.save(dict(tensors), to))  # type: ignore[misc]
         disk.rename(scratch, file)

@@ -14,6 +14,7 @@ from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.words import in_plain_words
 from gradloom.engine.recomputing import recompute
 from gradloom.engine.saving.weights import average_beside, fill, read_weights, start_from
+from gradloom.engine.sharding import refuse_second_gradients
 from gradloom.errors import RunError
 from gradloom.plan.plan import Network, Plan
 
@@ -58,6 +59,8 @@ def build(plan: Plan, findings: Findings, processes: int) -> Models:
         averaged = name in trained and network.ema
         if averaged:
             models.averages[name] = Average(module, plan.sections.train.ema_rate)
+        if network.spread:
+            refuse_second_gradients(module, network.spread.fault)
         if network.pretrained:
             _check_weights(network, models, plan.sections.path.strict_load, findings)
     root = plan.document.root

@@ -1,6 +1,7 @@
 """What differs between the options of a checkpoint and those of the run that goes on from it."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from gradloom.errors import Fault, Mark, OptionsError
 from gradloom.plan.plan import Plan
 
 _FIXED = ("networks", "steps")
+_HOW = r"networks\.[^.]+\.strategy"  # how a network is spread, not what it is
 _ABSENT = object()
 
 
@@ -50,7 +52,7 @@ def refuse_changes(checkpoint: Checkpoint, plan: Plan) -> None:
             "with --allow-changes",
         )
         for change in changes(checkpoint, plan)
-        if change.path.partition(".")[0] in _FIXED
+        if change.path.partition(".")[0] in _FIXED and not re.fullmatch(_HOW, change.path)
     ]
     if faults:
         raise OptionsError(faults)

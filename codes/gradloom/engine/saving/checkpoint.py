@@ -1,7 +1,8 @@
 """A checkpoint's files: complete and unharmed, or refused by name.
 
 A checkpoint is a folder named by the iterations done. It holds a safetensors file for each network and average,
-`state.pt` with everything else, and `manifest.json`, which is written last and says what the others have to be.
+`state.pt` with everything else, and `manifest.json`, which is written last and says what the others have to be. What is
+spread over processes stands in folders of `sharded/`: `<network>`, `<network>_ema` and `optimizer.<step>`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from gradloom.engine.saving import disk
-from gradloom.engine.saving.weights import Weights, read_weights, write_weights
+from gradloom.engine.saving.parts import write_parts
+from gradloom.engine.saving.weights import DESCRIPTION, Weights, read_weights, write_weights
+from gradloom.engine.sharding import here
+from gradloom.engine.world import World
 from gradloom.errors import RunError
 
-MANIFEST, STATE = "manifest.json", "state.pt"
+MANIFEST, STATE, SHARDED = "manifest.json", "state.pt", "sharded"
 _FORMAT = 2
 _STATE = {
     "iteration", "position", "lr_factor", "skipped", "optimizers", "scalers", "parts", "random", "run",
@@ -40,6 +44,12 @@ class Snapshot:
     weights: Mapping[str, Weights]
     state: Mapping[str, Any]
     about: Mapping[str, Any]
+    apart: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)  # of optimizers' state what is spread
+
+    @property
+    def spread(self) -> bool:
+        """Whether each process holds a part of it."""
+        return any(weights.spread for weights in self.weights.values())
 
     def each(self, change: Callable[[Tensor, str], Tensor]) -> Snapshot:
         """The snapshot with every tensor changed, each under a name of its own."""
@@ -50,8 +60,8 @@ class Snapshot:
         return replace(self, weights=weights, state=_each(self.state, "", change))
 
     def finite(self) -> bool:
-        """Whether all weights are finite numbers."""
-        tensors = [value for weights in self.weights.values() for value in weights.tensors.values()]
+        """Whether all weights that this process holds are finite numbers."""
+        tensors = [here(value) for weights in self.weights.values() for value in weights.tensors.values()]
         return all(bool(value.isfinite().all()) for value in tensors if value.is_floating_point())
 
 
@@ -65,53 +75,124 @@ def _each(value: Any, name: str, change: Callable[[Tensor, str], Tensor]) -> Any
     return value
 
 
-def write(snapshot: Snapshot, folder: Path) -> Path:
+def write(snapshot: Snapshot, folder: Path, world: World | None = None) -> Path:
     """Write a checkpoint into a folder of checkpoints; return its own folder.
 
-    It is written under another name, which begins with a dot, and gets its own when all of it is on the disk.
+    It is written under another name, which begins with a dot, and gets its own when all of it is on the disk. With a
+    world, all of its processes take part: each writes what it holds of what is spread, the first everything else.
 
     Raises:
         RunError: when it cannot be written; what was there before is untouched.
     """
-    final = folder / str(snapshot.iteration)
-    scratch, replaced = folder / f".{final.name}.partial", folder / f".{final.name}.replaced"
+    place = _Place(folder / str(snapshot.iteration))
+    together = world.once if world else _at_once
+    together(place.guarded(lambda: _begin(snapshot, place.scratch)))
+    if world and snapshot.spread:
+        snapshot = replace(snapshot, about={**snapshot.about, "sound": _sound(snapshot, world)})
+        try:
+            _write_parts(snapshot, place.scratch / SHARDED)
+        except RunError as error:
+            why = str(error)
+            together(place.guarded(lambda: _fail(why)))
+    together(place.guarded(lambda: _finish(snapshot, place)))
+    return place.final
+
+
+def _at_once(act: Callable[[], object]) -> None:
+    act()
+
+
+def _fail(why: str) -> None:
+    raise OSError(why)
+
+
+class _Place:
+    """Where a checkpoint goes, where it is while it is written, and where the one is that it replaces."""
+
+    def __init__(self, final: Path) -> None:
+        self.final = final
+        self.scratch = final.with_name(f".{final.name}.partial")
+        self.replaced = final.with_name(f".{final.name}.replaced")
+
+    def guarded(self, act: Callable[[], object]) -> Callable[[], None]:
+        """Do something; where it fails, give the room back, and a former checkpoint its name."""
+
+        def guard() -> None:
+            try:
+                act()
+            except (OSError, SafetensorError, RuntimeError) as error:  # torch says a full disk as a RuntimeError
+                self._undo()
+                raise RunError(f"the checkpoint {self.final} cannot be written: {error}") from error
+
+        return guard
+
+    def _undo(self) -> None:
+        try:
+            if self.replaced.exists() and not self.final.exists():
+                disk.rename(self.replaced, self.final)
+            disk.remove(self.scratch)
+        except OSError:  # the disk is beyond help; settling does the same when the run is started again
+            pass
+
+
+def _begin(snapshot: Snapshot, scratch: Path) -> None:
+    """Make the folders that processes write into."""
+    disk.remove(scratch)
+    scratch.mkdir(parents=True)
+    for name in _parted(snapshot):
+        (scratch / SHARDED / name).mkdir(parents=True)
+
+
+def _parted(snapshot: Snapshot) -> dict[str, Mapping[str, Tensor]]:
+    """What is spread, by the name of its folder."""
+    weights = {name: one.tensors for name, one in snapshot.weights.items() if one.spread}
+    return {**weights, **{f"optimizer.{name}": tensors for name, tensors in snapshot.apart.items()}}
+
+
+def _write_parts(snapshot: Snapshot, folder: Path) -> None:
+    for name, tensors in _parted(snapshot).items():
+        write_parts(tensors, folder / name)
+
+
+def _sound(snapshot: Snapshot, world: World) -> bool:
+    return bool(snapshot.about["sound"]) and not world.any(not snapshot.finite())
+
+
+def _finish(snapshot: Snapshot, place: _Place) -> None:
+    """Write what one process writes, the manifest last, and give it its name."""
+    scratch, final = place.scratch, place.final
     state = _each(snapshot.state, "", lambda value, name: value.detach().cpu())
-    try:
-        disk.remove(scratch)
-        scratch.mkdir(parents=True)
-        for name, weights in snapshot.weights.items():
+    for name, weights in snapshot.weights.items():
+        if weights.spread:
+            disk.write(scratch / SHARDED / name / DESCRIPTION, _describer(weights))
+        else:
             disk.write(scratch / f"{name}.safetensors", _writer(weights))
-        disk.write(scratch / STATE, lambda file: torch.save(state, file))
-        text = _manifest(scratch, snapshot)
-        disk.write(scratch / MANIFEST, lambda file: file.write_text(text))
-        disk.flush(scratch)
-        if final.exists():
-            disk.rename(final, replaced)
-        disk.rename(scratch, final)
-        disk.flush(folder)
-        disk.remove(replaced)
-    except (OSError, SafetensorError, RuntimeError) as error:  # torch says a full disk as a RuntimeError
-        _undo(scratch, replaced, final)
-        raise RunError(f"the checkpoint {final} cannot be written: {error}") from error
-    return final
+    disk.write(scratch / STATE, lambda file: torch.save(state, file))
+    text = _manifest(scratch, snapshot)
+    disk.write(scratch / MANIFEST, lambda file: file.write_text(text))
+    for written in (*(one for one in scratch.rglob("*") if one.is_dir()), scratch):
+        disk.flush(written)
+    if final.exists():
+        disk.rename(final, place.replaced)
+    disk.rename(scratch, final)
+    disk.flush(final.parent)
+    disk.remove(place.replaced)
+
+
+def _describer(weights: Weights) -> Callable[[Path], object]:
+    return lambda file: file.write_text(json.dumps(weights.described()))
 
 
 def _writer(weights: Weights) -> Callable[[Path], None]:
     return lambda file: write_weights(weights, file)
 
 
-def _undo(scratch: Path, replaced: Path, final: Path) -> None:
-    """Give the room back, and a former checkpoint its name."""
-    try:
-        if replaced.exists() and not final.exists():
-            disk.rename(replaced, final)
-        disk.remove(scratch)
-    except OSError:  # the disk is beyond help; settling does the same when the run is started again
-        pass
-
-
 def _manifest(folder: Path, snapshot: Snapshot) -> str:
-    files = {file.name: {"bytes": file.stat().st_size, "sha256": _digest(file)} for file in sorted(folder.iterdir())}
+    files = {
+        file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": _digest(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
     sound = bool(snapshot.about["sound"]) and snapshot.finite()
     told = {"format": _FORMAT, "iteration": snapshot.iteration, **snapshot.about, "sound": sound, "files": files}
     return json.dumps({**told, "sha256": seal(told)}, indent=1)
@@ -143,9 +224,18 @@ class Checkpoint:
         """Whether its weights were finite and its last updates not skipped."""
         return bool(self.manifest["sound"])
 
-    def weights(self, name: str) -> Mapping[str, Tensor]:
-        """The tensors of a network, or of an average `<network>_ema`."""
-        return read_weights(self.folder / f"{name}.safetensors")
+    def holds(self, name: str) -> bool:
+        """Whether it has the tensors of a network, or of an average `<network>_ema`."""
+        return f"{name}.safetensors" in self.manifest["files"] or self.parts(name) is not None
+
+    def weights(self, name: str, like: Mapping[str, Tensor] | None = None) -> Mapping[str, Tensor]:
+        """The tensors of a network, or of an average `<network>_ema`: whole, or the parts that `like` has of them."""
+        return read_weights(self.parts(name) or self.folder / f"{name}.safetensors", like=like)
+
+    def parts(self, name: str) -> Path | None:
+        """The folder of what was spread: of a network, an average or `optimizer.<step>`."""
+        folder = f"{SHARDED}/{name}"
+        return self.folder / folder if any(file.startswith(f"{folder}/") for file in self.manifest["files"]) else None
 
     def state(self) -> Mapping[str, Any]:
         """Everything but weights, in tensors, numbers, words, lists and mappings.

@@ -1,6 +1,7 @@
 """Build a network again from a weight file that a run wrote, without the run's options."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from gradloom.config.binding import bind
 from gradloom.config.node import Node, grown
-from gradloom.engine.saving.weights import fill, read_weights
+from gradloom.engine.saving.weights import DESCRIPTION, fill, read_weights
 from gradloom.errors import Fault, Mark, RunError
 from gradloom.parts import networks
 
@@ -18,8 +19,9 @@ from gradloom.parts import networks
 def load_network(path: str | Path) -> nn.Module:
     """Build the network of a weight file such as `checkpoints/1000/generator_ema.safetensors`, in eval mode.
 
-    The file says which class makes it, and with which options. It stands on the CPU, and random numbers are left as
-    they were. A network of a plugin needs the plugin to be imported first.
+    Of a network that was spread over processes, `checkpoints/1000/sharded/generator_ema` is a folder. Both say which
+    class makes it, and with which options. It stands on the CPU, and random numbers are left as they were. A network of
+    a plugin needs the plugin to be imported first.
 
     Raises:
         RunError: when the file cannot be read, was not written by a run, or does not fit the network's class.
@@ -35,21 +37,32 @@ def load_network(path: str | Path) -> nn.Module:
 
 def _description(file: Path) -> Node:
     """What the file says of its network, as an options file would."""
-    if not file.is_file():
-        raise RunError(f"there is no file {file}")
-    try:
-        with safe_open(file, "pt") as opened:
-            metadata: dict[str, str] = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{file} is not a safetensors file: {error}") from error
+    metadata = _metadata(file)
     try:
         which_model, options = metadata["which_model"], json.loads(metadata["options"])
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         why = "its metadata do not say 'which_model' and 'options'"
         raise RunError(f"{file} was not written by a run of Gradloom: {why}") from error
     if not isinstance(options, dict):
         raise RunError(f"{file} was not written by a run of Gradloom: its 'options' are no mapping")
     return grown({"which_model": which_model, **options}, Mark(str(file), 0, 0))
+
+
+def _metadata(file: Path) -> Mapping[str, str]:
+    """What stands beside the tensors, in a file or in a folder of parts."""
+    if file.is_dir():
+        try:
+            told: Mapping[str, str] = json.loads((file / DESCRIPTION).read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file} was not written by a run of Gradloom: {error}") from error
+        return told
+    if not file.is_file():
+        raise RunError(f"there is no file {file}")
+    try:
+        with safe_open(file, "pt") as opened:
+            return opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{file} is not a safetensors file: {error}") from error
 
 
 def _build(described: Node) -> nn.Module:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gradloom.engine.buffers import average, buffers_of, load_own
 from gradloom.engine.data.order import Position, mix
 from gradloom.engine.saving.checkpoint import Checkpoint, Snapshot
+from gradloom.engine.saving.memory import recall, remembered
 from gradloom.engine.saving.weights import Weights, fill
 from gradloom.engine.world import World
 from gradloom.errors import RunError
@@ -53,13 +54,14 @@ def take(
     for name in modules:
         planned = trainer.plan.networks[name.removesuffix("_ema") if name not in trainer.networks else name]
         weights[name] = Weights(held[name], planned.which_model, planned.options)
+    optimizers = {name: remembered(optimizer, trainer.shards) for name, optimizer in trainer.optimizers.items()}
     state = {
         "iteration": trainer.iteration,
         "position": [trainer.position.epoch, trainer.position.offset, trainer.position.detour],
         "lr_factor": trainer.rates.factor,
         "micro_batches": trainer.micro_batches,
         "skipped": trainer.soundness.rows,
-        "optimizers": {name: _optimizer_state(optimizer) for name, optimizer in trainer.optimizers.items()},
+        "optimizers": {name: state for name, (state, _) in optimizers.items()},
         "scalers": {name: scaler.state_dict() for name, scaler in trainer.precision.scalers.items()},
         "parts": {path: held[path] for path in parts},
         "buffers": own,
@@ -75,7 +77,8 @@ def take(
         "options": json.loads(json.dumps(document.told_tree(), default=str)),
         "versions": {"gradloom": __version__, "torch": torch.__version__},
     }
-    return Snapshot(trainer.iteration, weights, state, about)
+    apart = {name: tensors for name, (_, tensors) in optimizers.items() if tensors}
+    return Snapshot(trainer.iteration, weights, state, about, apart)
 
 
 def _networks(trainer: Trainer) -> dict[str, nn.Module]:
@@ -110,7 +113,10 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tup
     """
     state = checkpoint.state()
     said = _give_weights(trainer, checkpoint, lenient)
-    said += _give_all("optimizer", trainer.optimizers, state["optimizers"], _load_optimizer, checkpoint, lenient)
+    optimizers = {name: (optimizer, checkpoint.parts(f"optimizer.{name}"))
+                  for name, optimizer in trainer.optimizers.items()}  # fmt: skip
+    said += _give_all("optimizer", optimizers, state["optimizers"],
+                      lambda one, kept: recall(one[0], kept, one[1], trainer.shards), checkpoint, lenient)  # fmt: skip
     scalers = trainer.precision.scalers
     said += _give_all("scaler", scalers, state["scalers"], lambda scaler, kept: scaler.load_state_dict(kept),
                       checkpoint, True)  # fmt: skip
@@ -132,11 +138,11 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tup
 def _give_weights(trainer: Trainer, checkpoint: Checkpoint, lenient: bool) -> list[str]:
     said = []
     for name, module in _networks(trainer).items():
-        if lenient and f"{name}.safetensors" not in checkpoint.manifest["files"]:
+        if lenient and not checkpoint.holds(name):
             said.append(f"{name} is not in the checkpoint, and stays as it is")
             continue
         try:
-            wrong = fill(module, checkpoint.weights(name), strict=not lenient)
+            wrong = fill(module, checkpoint.weights(name, module.state_dict()), strict=not lenient)
         except RunError as error:
             if not lenient:
                 raise RunError(f"{checkpoint.folder} does not fit the options: {name}: {error}") from error
@@ -169,24 +175,6 @@ def _give_all(
     if said and not lenient:
         raise RunError(f"{checkpoint.folder} does not fit the options: {said[0]}")
     return said
-
-
-def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    return {"state": optimizer.state_dict(), "shapes": _shapes(optimizer)}
-
-
-def _shapes(optimizer: torch.optim.Optimizer) -> list[list[list[int]]]:
-    return [[list(parameter.shape) for parameter in group["params"]] for group in optimizer.param_groups]
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, kept: Mapping[str, Any]) -> None:
-    """Load an optimizer's state; its options stay those of the file, which may have changed."""
-    if _shapes(optimizer) != kept["shapes"]:
-        raise ValueError("its parameters have other shapes")
-    options = [{name: group[name] for name in optimizer.defaults} for group in optimizer.param_groups]
-    optimizer.load_state_dict(kept["state"])
-    for group, own in zip(optimizer.param_groups, options, strict=True):
-        group.update(own)
 
 
 def _random_state() -> dict[str, Any]:

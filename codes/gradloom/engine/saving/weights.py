@@ -14,8 +14,11 @@ from torch import Tensor, nn
 
 from gradloom.config.secrets import masked
 from gradloom.config.sections import Pretrained
+from gradloom.engine.saving.parts import read_parts
+from gradloom.engine.sharding import is_spread, part_like
 from gradloom.errors import RunError
 
+DESCRIPTION = "network.json"  # in a folder of parts, what a file's metadata says
 _WRAPPERS = ("params_ema", "params", "state_dict")  # BasicSR's, with its average first, and Lightning's
 
 
@@ -51,11 +54,16 @@ def _resolve(pretrained: Pretrained) -> Path:
     return pretrained.file if pretrained.file.exists() or not beside.exists() else beside
 
 
-def read_weights(file: Path, device: Literal["cpu", "meta"] = "cpu") -> dict[str, Tensor]:
+def read_weights(
+    file: Path, device: Literal["cpu", "meta"] = "cpu", like: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """Read a network's tensors from a `.safetensors` file, or from a `.pth` of tensors and plain containers.
 
-    On "meta" they have shapes and no values, which takes neither time nor memory.
+    On "meta" they have shapes and no values, which takes neither time nor memory. From a folder of parts, each process
+    reads its own of those that are spread in `like`.
     """
+    if file.is_dir():
+        return read_parts(file, like or {}, device)
     if not file.is_file():
         raise RunError(f"there is no file {file}")
     try:
@@ -103,7 +111,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True)
         raise RunError(f"the weights do not match the network: {_some(wrong)}")
     if own and not fitting:
         raise RunError("none of the weights matches the network by name and shape")
-    network.load_state_dict(fitting, strict=False)
+    network.load_state_dict({key: part_like(own[key], value) for key, value in fitting.items()}, strict=False)
     return wrong
 
 
@@ -120,6 +128,20 @@ class Weights:
     which_model: str
     options: Mapping[str, Any]
 
+    @property
+    def spread(self) -> bool:
+        """Whether each process holds a part of them."""
+        return any(map(is_spread, self.tensors.values()))
+
+    def described(self) -> dict[str, str]:
+        """What it takes to build the network: the name of its class, and its options as JSON.
+
+        Raises:
+            TypeError: when the options are not such as an options file holds.
+        """
+        options = json.dumps(masked(self.options), default=_as_written)
+        return {"which_model": self.which_model, "options": options}
+
 
 def write_weights(weights: Weights, file: Path) -> None:
     """Write a network's tensors; what it takes to build the network stands in the metadata, as JSON.
@@ -128,8 +150,7 @@ def write_weights(weights: Weights, file: Path) -> None:
         TypeError: when the options are not such as an options file holds.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.tensors.items()}
-    options = json.dumps(masked(weights.options), default=_as_written)
-    save_file(_apart(tensors), file, {"which_model": weights.which_model, "options": options})
+    save_file(_apart(tensors), file, weights.described())
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

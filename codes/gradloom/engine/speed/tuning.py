@@ -99,13 +99,20 @@ class Tuning:
     def _told(self, name: str) -> Choice:
         """What the options say of a network, as far as they do."""
         options, network = self._options, self._networks[name]
+        if self._is_spread(name):
+            return Choice()
         layout = options.channels_last is True and has_images(network)
         compiled = options.compile is True and self._compiles(name)
         return Choice(layout, compiled, "as the options say")
 
     def _open(self, name: str) -> bool:
-        """Whether there is a choice for a network that the options leave."""
+        """Whether there is a choice for a network that the options leave; one that is spread stays as it is."""
+        if self._is_spread(name):
+            return False
         return (self._options.channels_last == "auto" and has_images(self._networks[name])) or self._may_compile(name)
+
+    def _is_spread(self, name: str) -> bool:
+        return self._plan.networks[name].spread is not None and self._world.processes > 1
 
     def _may_compile(self, name: str) -> bool:
         auto = self._options.compile == "auto" and self._world.device.type == "cuda"
