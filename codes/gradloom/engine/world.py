@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from threading import Thread
 from typing import Any, TypeVar
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from gradloom.engine.memory import keep_freed_memory
 from gradloom.errors import RunError
@@ -21,17 +24,21 @@ from gradloom.errors import RunError
 T = TypeVar("T")
 
 _BUCKET_BYTES = 32 * 2**20
-_PATIENCE = timedelta(minutes=30)
 _FAREWELL_SECONDS = 10
+_KNOCK = timedelta(seconds=1)
 
 
 class World:
     """This process's place among those that `torchrun` started: its device, its number, and whether it writes files.
 
-    What concerns all processes has to be called by all of them, in the same order.
+    What concerns all processes has to be called by all of them, in the same order. Whoever waits for the others for
+    more than `patience` minutes, or loses one of them, gets a RunError.
     """
 
-    def __init__(self, gpu_ids: Sequence[int] | None = None, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self, gpu_ids: Sequence[int] | None = None, device: str | torch.device | None = None, patience: float = 30
+    ) -> None:
+        self.patience = patience
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
         self.number = int(os.environ.get("RANK", "0"))
         local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -40,7 +47,37 @@ class World:
         if self.device.type == "cpu":
             keep_freed_memory()
         if self.processes > 1 and not dist.is_initialized():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo", timeout=_PATIENCE)
+            self._meet()
+
+    def _meet(self) -> None:
+        """Find the other processes."""
+        backend = "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
+        patience = timedelta(minutes=self.patience)
+        try:
+            if launcher := _launcher():
+                place = _meeting_place(launcher, self.number, patience)
+                dist.init_process_group(
+                    backend, store=place, rank=self.number, world_size=self.processes, timeout=patience
+                )
+            else:
+                dist.init_process_group(backend, timeout=patience)
+        except (RuntimeError, ValueError) as error:
+            raise RunError(
+                f"process {self.number} of {self.processes} did not meet the others: {_first_line(error)}; start all "
+                f"with torchrun, within {self.patience:g} minutes (train.process_timeout)"
+            ) from error
+
+    @contextmanager
+    def _in_touch(self) -> Iterator[None]:
+        """Say in plain words that the other processes do not answer."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise RunError(
+                f"process {self.number} of {self.processes} lost touch with the others: one of them ended, or kept "
+                f"it waiting for {self.patience:g} minutes (train.process_timeout); look for its last words, and "
+                f"go on with --resume ({_first_line(error)})"
+            ) from error
 
     def seed_alike(self, seed: int) -> None:
         """Start the same random numbers in every process."""
@@ -68,7 +105,8 @@ class World:
 
     def _average(self, bucket: Sequence[Tensor]) -> None:
         flat = torch.cat([tensor.flatten() for tensor in bucket])
-        dist.all_reduce(flat)
+        with self._in_touch():
+            dist.all_reduce(flat)
         flat /= self.processes
         for tensor, part in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
             tensor.copy_(part.view_as(tensor))
@@ -78,7 +116,8 @@ class World:
         if self.processes == 1:
             return claim
         votes = torch.tensor([float(claim)])
-        dist.all_reduce(votes)
+        with self._in_touch():
+            dist.all_reduce(votes)
         return bool(votes.item())
 
     def gather(self, value: T) -> list[T]:
@@ -86,7 +125,8 @@ class World:
         if self.processes == 1:
             return [value]
         values: list[Any] = [None] * self.processes
-        dist.all_gather_object(values, value)
+        with self._in_touch():
+            dist.all_gather_object(values, value)
         return values
 
     def first(self, value: T) -> T:
@@ -102,14 +142,66 @@ class World:
         finally:
             self.processes = processes
 
+    def note(self, word: str) -> None:
+        """Have the launcher remember a word, for processes that it starts in the place of these."""
+        store = _launcher()
+        if self.writes and store:
+            store.set(f"gradloom/{word}", "")
+
+    def noted(self, word: str) -> bool:
+        """Whether these processes stand in the place of some that noted a word, and were killed or failed."""
+        store = _launcher() if self.writes else None
+        return self.first(store is not None and store.check([f"gradloom/{word}"]))
+
     def leave(self) -> None:
         """Part from the other processes, when all have come this far or some have had their time to."""
         if dist.is_initialized():
-            waiting = Thread(target=dist.barrier, daemon=True)
+            waiting = Thread(target=_wait_for_all, daemon=True)
             waiting.start()
             waiting.join(_FAREWELL_SECONDS)
             if not waiting.is_alive():
                 dist.destroy_process_group()
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, without the place in torch's source."""
+    return re.sub(r"^\[\S+\] ", "", str(error).strip().partition("\n")[0])
+
+
+def _wait_for_all() -> None:
+    with suppress(RuntimeError):  # who is gone has parted
+        dist.barrier()
+
+
+def _launcher() -> TCPStore | None:
+    """What `torchrun` remembers as long as it runs, if it started this process."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, wait_for_workers=False)
+
+
+def _meeting_place(launcher: TCPStore, number: int, patience: timedelta) -> TCPStore:
+    """Where processes find one another's addresses: at the first of them, anew each time that they are started.
+
+    What the launcher remembers holds the addresses of processes that have ended, which one would wait for in vain.
+    """
+    address, key = os.environ["MASTER_ADDR"], "gradloom/meeting place"
+    if number == 0:
+        place = TCPStore(address, 0, is_master=True, wait_for_workers=False, timeout=patience)
+        launcher.set(key, str(place.port))
+        return place
+    launcher.set_timeout(patience)
+    end = time.monotonic() + patience.total_seconds()
+    while True:
+        port = int(launcher.get(key))
+        try:
+            place = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=_KNOCK)
+        except RuntimeError:  # nobody is there any more; the first process has not said its new one yet
+            if time.monotonic() > end:
+                raise
+            continue
+        place.set_timeout(patience)
+        return place
 
 
 def _sow(seed: int) -> None:
