@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +26,6 @@ T = TypeVar("T")
 
 _BUCKET_BYTES = 32 * 2**20
 _FAREWELL_SECONDS = 10
-_KNOCK = timedelta(seconds=1)
 
 
 class World:
@@ -192,16 +192,17 @@ def _meeting_place(launcher: TCPStore, number: int, patience: timedelta) -> TCPS
         return place
     launcher.set_timeout(patience)
     end = time.monotonic() + patience.total_seconds()
-    while True:
-        port = int(launcher.get(key))
-        try:
-            place = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=_KNOCK)
-        except RuntimeError:  # nobody is there any more; the first process has not said its new one yet
-            if time.monotonic() > end:
-                raise
-            continue
-        place.set_timeout(patience)
-        return place
+    while not _answers(address, port := int(launcher.get(key))) and time.monotonic() < end:
+        time.sleep(0.2)  # nobody is there any more, and the first process has not said its new place yet
+    return TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=patience)
+
+
+def _answers(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def _sow(seed: int) -> None:
