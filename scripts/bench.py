@@ -1,10 +1,11 @@
 """Speed against the idiomatic hand-written loop: the same networks, batches and average, in turn in one process.
 
-    python scripts/bench.py [--only micro esrgan saves] [--rounds 15] [--threads 1] [--device cpu]
+    python scripts/bench.py [--only micro esrgan saves parts] [--rounds 15] [--threads 1] [--device cpu]
 
 Prints one JSON object a line: medians in milliseconds an iteration, and the ratio trainer / loop (under 1: the trainer
 is faster), the median over rounds in which both ran one after the other. `saves` compares how long training stands
-still for a checkpoint that a thread writes and for one that it writes itself.
+still for a checkpoint that a thread writes and for one that it writes itself. `parts` says what the interpreter itself
+costs, by plans of 10, 100 and 1,000 parts that do nothing.
 """
 
 import argparse
@@ -90,6 +91,23 @@ steps:
     optimizer_params: {lr: 1e-4, betas: [0.9, 0.99]}
     losses:
       gan: {type: discriminator_gan, gan_type: ragan, real: hq, fake: gen}
+train: {niter: 1000000}
+"""
+
+PARTS = """
+name: bench_parts
+networks:
+  net: {which_model: bench_mlp, inputs: 1, outputs: 1, ema: false}
+steps:
+  step:
+    training: net
+    optimizer: sgd
+    optimizer_params: {lr: 1e-9}
+    injectors:
+PASSED ON
+      made: {type: generator, generator: net, in: LAST, out: made}
+    losses:
+      pix: {type: pix, criterion: l1, real: hq, fake: made}
 train: {niter: 1000000}
 """
 
@@ -263,30 +281,76 @@ def saves(count: int, device: str) -> None:
     print(json.dumps(report), flush=True)
 
 
+def chain(count: int) -> str:
+    """A plan with so many parts that pass a tensor on, each to the next."""
+    keys = ["hq", *(f"k{number}" for number in range(count))]
+    links = [
+        f"      p{number}: {{type: direct, in: {keys[number]}, out: {keys[number + 1]}}}" for number in range(count)
+    ]
+    return PARTS.replace("PASSED ON", "\n".join(links)).replace("LAST", keys[-1])
+
+
+def parts(count: int, device: str) -> None:
+    """What a part costs beside its own work: the time of an iteration less that of a plan with none, over its parts."""
+    numbers = (0, 10, 100, 1000)
+    compiling, trainers = {}, {}
+    for number in numbers:
+        began = time.perf_counter()
+        trainers[number] = trainer_of(chain(number), device)
+        compiling[number] = time.perf_counter() - began
+    batch = {"hq": torch.ones(1, 1, device=device)}
+    times: dict[int, list[float]] = {number: [] for number in numbers}
+    for turn in range(count + 1):
+        for number, trainer in trainers.items():
+            repeats = 10 + 2000 // max(10, number)
+            seconds = iterations(trainer, batch, device, repeats) / repeats
+            if turn:
+                times[number].append(seconds)
+    medians = {number: statistics.median(times[number]) for number in numbers}
+    each = {
+        number: statistics.median((many - none) / number for many, none in zip(times[number], times[0], strict=True))
+        for number in numbers[1:]
+    }
+    report = {
+        "bench": "parts",
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "step_ms": {number: round(seconds * 1000, 4) for number, seconds in medians.items()},
+        "part_us": {number: round(seconds * 1e6, 3) for number, seconds in each.items()},
+        "ratio": round(each[1000] / each[10], 4),
+        "compile_ms": {number: round(seconds * 1000, 1) for number, seconds in compiling.items()},
+        "torch": torch.__version__,
+    }
+    print(json.dumps(report), flush=True)
+
+
 Times = dict[str, list[float]]
 
 
-def iterations(trainer: gradloom.Trainer, batch: Batch, device: str) -> float:
-    """Seconds that some iterations take, together longer than a thread takes to write."""
+def iterations(trainer: gradloom.Trainer, batch: Batch, device: str, count: int = 4) -> float:
+    """Seconds that some iterations take; four of the ESRGAN's are longer than a thread takes to write."""
     began = time.perf_counter()
-    for _ in range(4):
+    for _ in range(count):
         trainer.train_step(batch)
     if device != "cpu":
         torch.cuda.synchronize()
     return time.perf_counter() - began
 
 
+OTHERS = {"saves": saves, "parts": parts}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=[*CASES, "saves"], default=[*CASES, "saves"])
+    parser.add_argument("--only", nargs="+", choices=[*CASES, *OTHERS], default=[*CASES, *OTHERS])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for name in options.only:
-        if name == "saves":
-            saves(options.rounds, options.device)
+        if name in OTHERS:
+            OTHERS[name](options.rounds, options.device)
         else:
             compare(name, CASES[name], options.rounds, options.device)
 

@@ -147,7 +147,9 @@ def test_checking_says_what_a_run_will_take(arguments: Sequence[object], capsys:
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "train: random_dataset, 1,048,576 samples in batches of 1, 1,048,576 iterations an epoch"
     assert "generator: dcgan_generator, 165 parameters, all trained, 684 bytes" in told
-    assert [line.partition(":")[0] for line in told[-3:]] == ["memory", "checkpoints", str(SOUND)]
+    assert [line.partition(":")[0] for line in told[-4:]] == [
+        "memory", "to average over processes", "checkpoints", str(SOUND),
+    ]  # fmt: skip
 
 
 def test_checking_tells_what_would_go_wrong_and_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -129,7 +129,7 @@ def _train(plan: "Plan", options: argparse.Namespace) -> None:
     from gradloom.engine.trainer import Trainer
     from gradloom.engine.world import World
 
-    world = World(plan.sections.gpu_ids)
+    world = World(plan.sections.gpu_ids, patience=plan.sections.train.process_timeout)
     try:
         beginning = start(plan, world, options.resume, options.allow_changes)
         fit(Trainer(plan), beginning)

@@ -52,6 +52,7 @@ class Train:
     eta_min: Annotated[float, Ge(0)] = 0.0
     max_hours: Annotated[float, Gt(0)] | None = None  # after which the run saves and ends; --resume goes on
     save_before_timeout: Annotated[float, Ge(0)] | None = None  # minutes before max_hours or a SLURM job's end to stop
+    process_timeout: Annotated[float, Gt(0)] = 30.0  # minutes that processes wait for one another before the run fails
 
     def __post_init__(self) -> None:
         if self.restart_weights and len(self.restart_weights) != len(self.restarts):

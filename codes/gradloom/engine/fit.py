@@ -62,7 +62,8 @@ def _fit(trainer: Trainer, beginning: Start) -> None:
         unfit, kept = give(trainer, checkpoint, beginning.lenient)
         news += unfit
     if trainer.world.writes:
-        archived = folder.prepare(checkpoint is not None, beginning.report.lines())
+        archived = folder.prepare(checkpoint is not None or beginning.restarted, beginning.report.lines())
+        trainer.world.note(str(folder.path))
         news += [f"the former run of this name is now {archived}"] if archived else []
         aside = Shelf(folder.checkpoints).set_aside(trainer.iteration)
         news += [f"checkpoints of more iterations are set aside: {', '.join(aside)}"] if aside else []

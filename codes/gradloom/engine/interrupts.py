@@ -1,5 +1,6 @@
 """Stop in good order: the first Ctrl-C or SIGTERM lets the iteration end and the run save, the second stops at once."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ class Interrupts:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # a queue signals torchrun and us, and torchrun passes it on: once more
+            return  # torchrun kills what takes too long
         for second in _SIGNALS:
             signal.signal(second, signal.SIG_DFL)
 

@@ -42,7 +42,7 @@ class Trainer:
 
     def __init__(self, plan: Plan, device: str | torch.device | None = None) -> None:
         self.plan = plan.fresh()
-        self.world = World(plan.sections.gpu_ids, device)
+        self.world = World(plan.sections.gpu_ids, device, plan.sections.train.process_timeout)
         self.networks, self.origins = build.networks(self.plan, self.world)
         self.averages = build.averages(self.plan, self.networks)
         self.emas = {name: average.network for name, average in self.averages.items()}

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from threading import Thread
 from typing import Any, TypeVar, cast
@@ -19,23 +20,27 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
 
+from gradloom.engine.meeting import launcher, meeting_place
 from gradloom.engine.memory import keep_freed_memory
 from gradloom.errors import RunError
 
 T = TypeVar("T")
 
 _BUCKET_BYTES = 32 * 2**20
-_PATIENCE = timedelta(minutes=30)
 _FAREWELL_SECONDS = 10
 
 
 class World:
     """This process's place among those that `torchrun` started: its device, its number, and whether it writes files.
 
-    What concerns all processes has to be called by all of them, in the same order.
+    What concerns all processes has to be called by all of them, in the same order. Whoever waits for the others for
+    more than `patience` minutes, or loses one of them, gets a RunError.
     """
 
-    def __init__(self, gpu_ids: Sequence[int] | None = None, device: str | torch.device | None = None) -> None:
+    def __init__(
+        self, gpu_ids: Sequence[int] | None = None, device: str | torch.device | None = None, patience: float = 30
+    ) -> None:
+        self.patience = patience
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
         self.number = int(os.environ.get("RANK", "0"))
         local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -44,7 +49,37 @@ class World:
         if self.device.type == "cpu":
             keep_freed_memory()
         if self.processes > 1 and not dist.is_initialized():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo", timeout=_PATIENCE)
+            self._meet()
+
+    def _meet(self) -> None:
+        """Find the other processes."""
+        backend = "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
+        patience = timedelta(minutes=self.patience)
+        try:
+            if start := launcher():
+                place = meeting_place(start, self.number, patience)
+                dist.init_process_group(
+                    backend, store=place, rank=self.number, world_size=self.processes, timeout=patience
+                )
+            else:
+                dist.init_process_group(backend, timeout=patience)
+        except (RuntimeError, ValueError) as error:
+            raise RunError(
+                f"process {self.number} of {self.processes} did not meet the others: {_first_line(error)}; start all "
+                f"with torchrun, within {self.patience:g} minutes (train.process_timeout)"
+            ) from error
+
+    @contextmanager
+    def _in_touch(self) -> Iterator[None]:
+        """Say in plain words that the other processes do not answer."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise RunError(
+                f"process {self.number} of {self.processes} lost touch with the others: one of them ended, or kept "
+                f"it waiting for {self.patience:g} minutes (train.process_timeout); look for its last words, and "
+                f"go on with --resume ({_first_line(error)})"
+            ) from error
 
     def __deepcopy__(self, memo: Any) -> World:
         """There is but one, whoever knows it may be copied."""
@@ -76,7 +111,8 @@ class World:
 
     def _average(self, bucket: Sequence[Tensor]) -> None:
         flat = torch.cat([tensor.flatten() for tensor in bucket])
-        dist.all_reduce(flat)
+        with self._in_touch():
+            dist.all_reduce(flat)
         flat /= self.processes
         for tensor, part in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
             tensor.copy_(part.view_as(tensor))
@@ -84,7 +120,8 @@ class World:
     def add(self, tensor: Tensor) -> None:
         """Put the sum over all processes in the tensor's place."""
         if self.processes > 1:
-            dist.all_reduce(tensor)
+            with self._in_touch():
+                dist.all_reduce(tensor)
 
     def rows(self, row: Tensor) -> Tensor:
         """What each process holds, (n,), as rows (processes, n) by their numbers; all derivatives flow back."""
@@ -92,14 +129,16 @@ class World:
             return row[None]
         before, after = self.number, self.processes - self.number - 1
         padded = torch.cat([row.new_zeros(before, len(row)), row[None], row.new_zeros(after, len(row))])
-        return cast(Tensor, _Sum.apply(padded))
+        with self._in_touch():
+            return cast(Tensor, _Sum.apply(padded))
 
     def counts(self, number: int) -> list[int]:
         """A whole number of each process, by their numbers; no GPU is waited for."""
         if self.processes == 1:
             return [number]
         everyones = [torch.zeros(1, dtype=torch.int64) for _ in range(self.processes)]
-        dist.all_gather(everyones, torch.tensor([number]))
+        with self._in_touch():
+            dist.all_gather(everyones, torch.tensor([number]))
         return [int(one) for one in everyones]
 
     def any(self, claim: bool) -> bool:
@@ -107,7 +146,8 @@ class World:
         if self.processes == 1:
             return claim
         votes = torch.tensor([float(claim)])
-        dist.all_reduce(votes)
+        with self._in_touch():
+            dist.all_reduce(votes)
         return bool(votes.item())
 
     def gather(self, value: T) -> list[T]:
@@ -115,7 +155,8 @@ class World:
         if self.processes == 1:
             return [value]
         values: list[Any] = [None] * self.processes
-        dist.all_gather_object(values, value)
+        with self._in_touch():
+            dist.all_gather_object(values, value)
         return values
 
     def first(self, value: T) -> T:
@@ -127,7 +168,8 @@ class World:
         if self.processes == 1:
             return [value]
         values: list[Any] = [None] * self.processes
-        dist.gather_object(value, values if self.number == 0 else None)
+        with self._in_touch():
+            dist.gather_object(value, values if self.number == 0 else None)
         return values if self.number == 0 else []
 
     def once(self, act: Callable[[], object]) -> None:
@@ -154,10 +196,21 @@ class World:
         finally:
             self.processes = processes
 
+    def note(self, word: str) -> None:
+        """Have the launcher remember a word, for processes that it starts in the place of these."""
+        store = launcher()
+        if self.writes and store:
+            store.set(f"gradloom/{word}", "")
+
+    def noted(self, word: str) -> bool:
+        """Whether these processes stand in the place of some that noted a word, and were killed or failed."""
+        store = launcher() if self.writes else None
+        return self.first(store is not None and store.check([f"gradloom/{word}"]))
+
     def leave(self) -> None:
         """Part from the other processes, when all have come this far or some have had their time to."""
         if dist.is_initialized():
-            waiting = Thread(target=dist.barrier, daemon=True)
+            waiting = Thread(target=_wait_for_all, daemon=True)
             waiting.start()
             waiting.join(_FAREWELL_SECONDS)
             if not waiting.is_alive():
@@ -176,6 +229,16 @@ class _Sum(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return cast(Tensor, _Sum.apply(gradient.contiguous()))
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, without the place in torch's source."""
+    return re.sub(r"^\[\S+\] ", "", str(error).strip().partition("\n")[0])
+
+
+def _wait_for_all() -> None:
+    with suppress(RuntimeError):  # who is gone has parted
+        dist.barrier()
 
 
 def _sow(seed: int) -> None:

@@ -40,12 +40,13 @@ def check(
                     faults.append(call.fault(f"writes {key!r}, already written {by}; choose another name", key))
                 else:
                     writers[key] = call
+    walked: set[tuple[int, Gate]] = set()
     for step in steps:
         faults += never(step)
         for loss in step.losses:
-            _cover(loss, loss.gate & step.gate, writers, set(), faults)
+            faults += _uncovered(loss, loss.gate & step.gate, writers, walked)
     for writer in filter(None, map(writers.get, visuals)):
-        _cover(writer, writer.gate, writers, set(), faults)
+        faults += _uncovered(writer, writer.gate, writers, walked)
     return faults, writers
 
 
@@ -76,22 +77,30 @@ def _place(call: Call[Part], reader: Call[Part]) -> str:
     return call.node.mark.seen_from(reader.node.mark)
 
 
-def _cover(reader: Call[Part], gate: Gate, writers: Writers, seen: set[tuple[int, Gate]], faults: list[Fault]) -> None:
-    """Check that all that a reader needs, at first or second hand, is written whenever the gate is open."""
-    for key in reader.reads:
-        writer = writers.get(key)
-        if writer is None or (id(writer), gate) in seen:
-            continue
-        seen.add((id(writer), gate))
-        if not writer.gate.covers(gate):
-            faults.append(
-                reader.fault(
+def _uncovered(reader: Call[Part], gate: Gate, writers: Writers, walked: set[tuple[int, Gate]]) -> Iterable[Fault]:
+    """Check that all that a reader needs, at first or second hand, is written whenever the gate is open.
+
+    What was `walked` for another reader with the same gate is not gone through again.
+    """
+    pending, seen = [reader], set[int]()
+    while pending:
+        reader = pending.pop()
+        further = []
+        for key in reader.reads:
+            writer = writers.get(key)
+            if writer is None or id(writer) in seen:
+                continue
+            seen.add(id(writer))
+            if not writer.gate.covers(gate):
+                yield reader.fault(
                     f"reads {key!r} ({gate}), which {writer.path} does not write in all these iterations "
                     f"({writer.gate}; {_place(writer, reader)}); give them the same gates",
                     key,
                 )
-            )
-        _cover(writer, gate, writers, seen, faults)
+            if (id(writer), gate) not in walked:
+                walked.add((id(writer), gate))
+                further.append(writer)
+        pending += reversed(further)
 
 
 def reached(step: Step, writers: Writers) -> set[str]:

@@ -67,7 +67,7 @@ def _routine(
     step: Step, trains: tuple[str, ...], losses: Sequence[Call[Loss]], iteration: int, wanted: set[str]
 ) -> Routine:
     """Go backwards through a step; `wanted` becomes what has to be there before it."""
-    after = set(wanted)
+    exported = {key for call in step.injectors for key in call.writes} & wanted
     loss_actions = list(_backwards(losses, wanted))
     kept = needed((call for call in step.injectors if training(call) and call.gate.open(iteration)), wanted)
     written = {key for call in kept for key in call.writes}
@@ -77,7 +77,7 @@ def _routine(
         trains=trains,
         injectors=tuple(reversed(injector_actions)),
         losses=tuple(reversed(loss_actions)),
-        exports=tuple(sorted(written & after)),
+        exports=tuple(sorted(written & exported)),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from gradloom.engine.preflight import measuring, memory, models, patterns, room, samples
+from gradloom.engine.preflight import measuring, memory, models, patterns, room, samples, traffic
 from gradloom.engine.preflight.findings import Findings
 from gradloom.engine.preflight.models import Models
 from gradloom.engine.preflight.rehearsal import Rehearsal
@@ -47,6 +47,7 @@ def _look(plan: Plan, device: torch.device, first: int, processes: int) -> Repor
     if "val" in opened:
         measuring.look(plan, built, stage, opened["val"])
     state = memory.state_bytes(plan, built, optimizers)
+    report.traffic = traffic.averaged(plan, built)
     report.room = room.look(plan, built, state, first, findings)
     report.faults, report.notices = findings.faults, findings.notices + memory.changes_nothing(plan, device)
     if batches and not report.faults:

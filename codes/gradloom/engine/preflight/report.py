@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from gradloom.engine.preflight.memory import Memory
 from gradloom.engine.preflight.room import Room
+from gradloom.engine.preflight.traffic import Averaged, told
 from gradloom.engine.preflight.words import amount
 from gradloom.errors import Fault
 
@@ -33,11 +34,12 @@ class Report:
     networks: list[Row] = field(default_factory=list)
     memory: Memory | None = None
     room: Room | None = None
+    traffic: list[Averaged] = field(default_factory=list)  # of each step, between the processes of a run
     samples: list[str] = field(default_factory=list)  # lines on the datasets and their first samples
 
     def lines(self) -> list[str]:
         """What `gradloom check` prints."""
-        return [*self.samples, *self._networks(), *self._memory(), *self._room()]
+        return [*self.samples, *self._networks(), *self._memory(), *self._traffic(), *self._room()]
 
     def _networks(self) -> Iterator[str]:
         for row in self.networks:
@@ -58,6 +60,10 @@ class Report:
             terms = ", ".join(f"{name} {amount(size)}" for name, size in parts.items() if size)
             about = "about" if memory.whole else "more than"
             yield f"memory: {about} {amount(memory.peak)} at the peak of an iteration ({terms})"
+
+    def _traffic(self) -> Iterator[str]:
+        if self.traffic:
+            yield told(self.traffic)
 
     def _room(self) -> Iterator[str]:
         if room := self.room:

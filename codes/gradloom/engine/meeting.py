@@ -1,0 +1,40 @@
+"""Where processes find one another when `torchrun` starts them, and starts them again."""
+
+import os
+import socket
+import time
+from datetime import timedelta
+
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+
+def launcher() -> TCPStore | None:
+    """What `torchrun` remembers as long as it runs, if it started this process."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, wait_for_workers=False)
+
+
+def meeting_place(start: TCPStore, number: int, patience: timedelta) -> TCPStore:
+    """Where processes find one another's addresses: at the first of them, anew each time that they are started.
+
+    What the launcher remembers holds the addresses of processes that have ended, which one would wait for in vain.
+    """
+    address, key = os.environ["MASTER_ADDR"], "gradloom/meeting place"
+    if number == 0:
+        place = TCPStore(address, 0, is_master=True, wait_for_workers=False, timeout=patience)
+        start.set(key, str(place.port))
+        return place
+    start.set_timeout(patience)
+    end = time.monotonic() + patience.total_seconds()
+    while not _answers(address, port := int(start.get(key))) and time.monotonic() < end:
+        time.sleep(0.2)  # nobody is there any more, and the first process has not said its new place yet
+    return TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=patience)
+
+
+def _answers(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=5):
+            return True
+    except OSError:
+        return False
