@@ -37,14 +37,13 @@ def test_each_step_averages_the_gradients_of_what_it_trains() -> None:
 def test_what_an_update_averages_is_what_was_foreseen() -> None:
     foreseen = {one.step: one.bytes for one in looked(OPTIONS).traffic}
     trainer = trainer_of(GAN)
+    trainer.world.processes = 2
     seen: list[int] = []
-
-    def note(tensors: list[torch.Tensor], *_: object) -> None:
-        seen.append(sum(tensor.numel() * tensor.element_size() for tensor in tensors if tensor.dim()))
-
-    trainer.world.average = note  # type: ignore[method-assign, assignment]
+    trainer.world.add = lambda flat: seen.append(flat.numel() * flat.element_size())  # type: ignore[method-assign]
     trainer.train_step({"hq": torch.randn(4, 2), "z": torch.randn(4, 4)})
-    assert seen == list(foreseen.values())
+    trained = [[*trainer.networks[name].parameters()] for name in ("discriminator", "generator")]
+    beside = [4 * (len(parameters) + 2) for parameters in trained]  # the loss, the samples, which gradients there are
+    assert [one - more for one, more in zip(seen, beside, strict=True)] == list(foreseen.values())
 
 
 def test_a_step_that_is_often_off_counts_by_its_share() -> None:
