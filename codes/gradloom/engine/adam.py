@@ -26,33 +26,42 @@ class _Portion:
             for key in ("exp_avg", "exp_avg_sq")
         )
         self._means = self._apart(self._mean)
+        self._strides = [mean.stride() for mean in self._means]
         views = zip(states, self._steps, self._means, self._apart(self._square), strict=True)
         for state, step, mean, square in views:
             state["step"], state["exp_avg"], state["exp_avg_sq"] = step, mean, square
+        self._denominator = torch.empty_like(self._mean) if len(parameters) > 1 else None
+        self._denominators = [] if self._denominator is None else self._apart(self._denominator)
 
-    def fits(self) -> bool:
-        """Whether all have gradients, laid out as they are, and are as many steps on, with the portion's state."""
-        for parameter, state, mean in zip(self.parameters, self._states, self._means, strict=True):
-            gradient, strides = parameter.grad, mean.stride()
-            if gradient is None or gradient.stride() != strides or gradient.is_sparse:
-                return False
+    def gradients(self) -> list[Tensor]:
+        """Those of all, laid out as the parameters; none where one is missing or other, or state or steps differ."""
+        found = []
+        for parameter, state, mean, strides in zip(
+            self.parameters, self._states, self._means, self._strides, strict=True
+        ):
+            gradient = parameter.grad
+            if gradient is None or gradient.is_sparse or gradient.stride() != strides:
+                return []
             if state.get("exp_avg") is not mean or parameter.stride() != strides:
-                return False
-        return len(set(self._steps.tolist())) == 1
+                return []
+            found.append(gradient)
+        return found if len(set(self._steps.tolist())) == 1 else []
 
-    def update(self, group: Mapping[str, Any]) -> None:
+    def update(self, group: Mapping[str, Any], gradients: Sequence[Tensor]) -> None:
         """Follow Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, with weight decay as the group has it."""
         beta1, beta2 = group["betas"]
         lr, decay = group["lr"], group["weight_decay"]
         step = self._steps.add_(1)[0].item()
-        gradient = _joined([parameter.grad for parameter in self.parameters if parameter.grad is not None])
+        gradient = _joined(gradients)
         if decay and group["decoupled_weight_decay"]:
             torch._foreach_mul_(self.parameters, 1 - lr * decay)
         elif decay:
             gradient = gradient.add(_joined(self.parameters), alpha=decay)
         self._mean.lerp_(gradient, 1 - beta1)
         self._square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-        denominators = self._apart(self._square.sqrt().div_((1 - beta2**step) ** 0.5).add_(group["eps"]))
+        denominator = torch.sqrt(self._square, out=self._denominator)
+        denominator.div_((1 - beta2**step) ** 0.5).add_(group["eps"])
+        denominators = self._denominators or self._apart(denominator)
         torch._foreach_addcdiv_(self.parameters, self._means, denominators, -lr / (1 - beta1**step))
 
     def _apart(self, flat: Tensor) -> list[Tensor]:
@@ -71,6 +80,7 @@ class _Lean(optim.Adam):
         super().__init__(params, **options)
         self._plain = not any(group[option] for group in self.param_groups for option in _EXTRAS)
         self._portions: list[tuple[dict[str, Any], _Portion]] = []
+        self._others = [one for group in self.param_groups for one in group["params"]]  # which have no gradients
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -79,31 +89,33 @@ class _Lean(optim.Adam):
 
     def update(self) -> bool:
         """Do what `step` does, without the marks that torch sets for its profiler; False where that is not plain."""
-        if not self._plain or not (self._fits() or self._arrange()):
+        if not self._plain:
             return False
-        for group, portion in self._portions:
-            portion.update(group)
+        gradients = self._gradients() or (self._arrange() and self._gradients())
+        if not gradients:
+            return False
+        for (group, portion), ones in zip(self._portions, gradients, strict=True):
+            portion.update(group, ones)
         return True
 
-    def _fits(self) -> bool:
-        """Whether the portions are those that have gradients now."""
-        covered = sum(len(portion.parameters) for _, portion in self._portions)
-        return covered == self._num_gradients() and all(portion.fits() for _, portion in self._portions)
-
-    def _num_gradients(self) -> int:
-        return sum(one.grad is not None for group in self.param_groups for one in group["params"])
+    def _gradients(self) -> list[list[Tensor]]:
+        """Those of each portion; none where they do not fit, or others have gradients too."""
+        found = [portion.gradients() for _, portion in self._portions]
+        return found if all(found) and all(one.grad is None for one in self._others) else []
 
     def _arrange(self) -> bool:
         """Lay the state out anew; False where some of it is not there yet, or cannot be laid out."""
-        having = [one for group in self.param_groups for one in group["params"] if one.grad is not None]
+        each = [(group, one) for group in self.param_groups for one in group["params"]]
+        having = [one for _, one in each if one.grad is not None]
         if not all(one in self.state and type(one) is nn.Parameter and _is_dense(one) for one in having):
             return False
+        self._others = [one for _, one in each if one.grad is None]
         self._portions = [
             (group, _Portion(portion, [self.state[one] for one in portion]))
             for group in self.param_groups
             for portion in _in_portions([one for one in group["params"] if one.grad is not None])
         ]
-        return self._fits()
+        return True
 
 
 def act(optimizer: optim.Optimizer) -> None:
