@@ -91,7 +91,12 @@ def test_reading_options_imports_no_torch(file: Path) -> None:
         assert not [name for name in imports(TREES[file].body) if name.split(".")[0] in ("torch", "torchvision")]
 
 
-KNOW_OF_PROCESSES = {"gradloom.engine.world", "gradloom.engine.sharding", "gradloom.engine.saving.parts"}
+KNOW_OF_PROCESSES = {
+    "gradloom.engine.world",
+    "gradloom.engine.meeting",
+    "gradloom.engine.sharding",
+    "gradloom.engine.saving.parts",
+}
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)

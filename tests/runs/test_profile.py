@@ -25,6 +25,7 @@ def test_the_quickstart_is_profiled(tmp_path: Path) -> None:
         "datasets.train.batch_size=8",
     ]
     changes += ["networks.generator.nf=4", "networks.discriminator.nf=4", "train.mega_batch_factor=2"]
+    changes += ["speed=safe"]
     command = [sys.executable, "train.py", "profile", "-opt", str(QUICKSTART), "--iterations", "4", "--set", *changes]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, env=environment)

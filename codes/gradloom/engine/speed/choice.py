@@ -27,9 +27,9 @@ class Choice:
         chosen = [word for word in ("channels_last", "compile") if getattr(self, word)]
         return f"{' and '.join(chosen) or 'as it is'} ({self.why})"
 
-    def plain(self) -> dict[str, Any]:
-        """The choice as a file holds it."""
-        return asdict(self)
+    def plain(self) -> dict[str, bool]:
+        """What is chosen, without why: as a checkpoint holds it."""
+        return {"channels_last": self.channels_last, "compile": self.compile}
 
 
 class Remembered:
@@ -63,7 +63,7 @@ class Remembered:
         beside = self.file.with_suffix(f".{os.getpid()}")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps({name: choice.plain() for name, choice in choices.items()}, indent=1))
+            beside.write_text(json.dumps({name: asdict(choice) for name, choice in choices.items()}, indent=1))
             beside.replace(self.file)
         except OSError as error:
             tell(f"speed: what was chosen cannot be kept for the next run: {error}")

@@ -92,9 +92,9 @@ class Tuning:
 
     def repeat(self, choices: Mapping[str, Mapping[str, Any]]) -> None:
         """Do as a checkpoint says, where the options leave the choice."""
-        open_ones = {name: Choice(**one) for name, one in choices.items() if name in self._watching}
-        self._stop_watching(open_ones)
-        self.apply({name: replace(choice, why=f"as before: {choice.why}") for name, choice in open_ones.items()})
+        left_open = {name: Choice(**one, why="as before") for name, one in choices.items() if name in self._watching}
+        self._stop_watching(left_open)
+        self.apply(left_open)
 
     def _told(self, name: str) -> Choice:
         """What the options say of a network, as far as they do."""
