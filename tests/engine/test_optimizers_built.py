@@ -153,3 +153,22 @@ def test_a_lean_adam_follows_a_network_into_another_memory_layout() -> None:
         second.step()
     assert all(torch.equal(one, other) for one, other in zip(ours.parameters(), theirs.parameters(), strict=True))
     assert first.state[ours[0].weight]["exp_avg"].stride() == ours[0].weight.stride()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fused"),
+    [
+        ([], False),
+        (["networks.generator.width=200000"], True),
+        (["networks.generator.width=200000", "speed=safe"], False),
+        (["networks.generator.width=200000", "speed={fused: false}"], False),
+        (["networks.generator.width=200000", "steps.generator_step.optimizer_params.fused=false"], False),
+        (["speed={fused: true}"], True),
+    ],
+)
+def test_a_step_of_more_than_a_million_numbers_is_updated_by_torchs_fused_kernel(
+    changes: list[str], fused: bool
+) -> None:
+    optimizer = trainer_of(GAN, *changes).optimizers["generator_step"]
+    assert bool(optimizer.defaults["fused"]) is fused
+    assert isinstance(optimizer, LeanAdam) is (not fused and not any("params.fused" in one for one in changes))

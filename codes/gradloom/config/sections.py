@@ -116,11 +116,12 @@ class Speed:
 
     channels_last: bool | Literal["auto"] = "auto"  # the memory layout of networks with convolutions of images
     compile: bool | Literal["auto"] = "auto"  # torch.compile; auto tries it on a GPU, for runs long enough to pay
+    fused: bool | Literal["auto"] = "auto"  # torch's fused kernels for optimizers; auto: on GPUs, and on CPUs if large
     tf32: bool | None = None  # products of float32 in 19 bits on a GPU; None leaves it to torch
     seconds: Annotated[float, Gt(0)] = 20.0  # to measure for; what has begun is finished
 
     def __str__(self) -> str:
-        return f"{self.channels_last} {self.compile} {self.tf32}"
+        return f"{self.channels_last} {self.compile} {self.fused} {self.tf32}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +180,13 @@ class Sections:
     plugins: list[str] = field(default_factory=list)
     pretrained: dict[str, Pretrained] = field(default_factory=dict)
     faulty: frozenset[str] = frozenset()  # the sections with faults, which hold defaults instead
+
+    @property
+    def speeds(self) -> Speed:
+        """The options of speed, in full."""
+        if isinstance(self.speed, Speed):
+            return self.speed
+        return Speed() if self.speed == "auto" else Speed(channels_last=False, compile=False, fused=False)
 
 
 _TREES = ("networks", "steps", "datasets")  # compiled into the plan, with the parts under `eval`

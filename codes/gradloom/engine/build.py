@@ -32,6 +32,9 @@ _NO_DECAY = (
 _ON_HOST = ("cpu", "meta")  # devices whose optimizers have their state in host memory, or none
 
 
+_LARGE = 2**20  # numbers whose update takes longer than an optimizer's bookkeeping
+
+
 def networks(plan: Plan, world: World) -> tuple[dict[str, nn.Module], list[str]]:
     """Build every network in the order of the file, from one seed, and say where their weights come from.
 
@@ -103,10 +106,14 @@ def optimizers(
     plan: Plan, built: Mapping[str, nn.Module], part: Callable[[nn.Parameter], nn.Parameter] = lambda whole: whole
 ) -> dict[str, Optimizer]:
     """Build one optimizer for each step that declares one, over the networks it trains, or this process's part."""
-    return {step.name: _optimizer(step, built, part) for step in plan.steps if step.optimizer}
+    return {
+        step.name: _optimizer(step, built, part, plan.sections.speeds.fused) for step in plan.steps if step.optimizer
+    }
 
 
-def _optimizer(step: Step, built: Mapping[str, nn.Module], part: Callable[[nn.Parameter], nn.Parameter]) -> Optimizer:
+def _optimizer(
+    step: Step, built: Mapping[str, nn.Module], part: Callable[[nn.Parameter], nn.Parameter], fused: bool | str
+) -> Optimizer:
     """Build an optimizer over one group, or over two where weight decay or clipping tells weights from the rest."""
     planned = step.optimizer
     if planned is None:
@@ -124,7 +131,11 @@ def _optimizer(step: Step, built: Mapping[str, nn.Module], part: Callable[[nn.Pa
     groups = [group for group in groups if group["params"]]
     device = next((p.device.type for group in groups for p in group["params"]), "cpu")
     offloads = planned.offload and device not in _ON_HOST
-    make = _fastest(planned.recipe.make, "cpu" if offloads else device, arguments)
+    size = sum(parameter.numel() for group in groups for parameter in group["params"])
+    make = planned.recipe.make
+    if not {"foreach", "fused"} & arguments.keys():
+        device = "cpu" if offloads else device
+        make = _fastest(make, device, (device == "cuda" or size >= _LARGE) if fused == "auto" else bool(fused))
     try:
         groups = [{**group, "params": [*map(part, group["params"])]} for group in groups]
         optimizer: Optimizer = (partial(Offloaded, make=make) if offloads else make)(groups, **arguments)
@@ -133,11 +144,9 @@ def _optimizer(step: Step, built: Mapping[str, nn.Module], part: Callable[[nn.Pa
     return optimizer
 
 
-def _fastest(make: Any, device: str, arguments: dict[str, Any]) -> Any:
-    """Choose the quickest form of an optimizer: torch's fused one on a GPU, and a lean Adam on the CPU."""
-    if {"foreach", "fused"} & arguments.keys():
-        return make
-    if device == "cuda" and "fused" in inspect.signature(make).parameters:
+def _fastest(make: Any, device: str, fused: bool) -> Any:
+    """Choose the form of an optimizer: torch's fused one where it has one, or a lean Adam on a CPU."""
+    if fused and device in ("cpu", "cuda") and "fused" in inspect.signature(make).parameters:
         return partial(make, fused=True)
     return {optim.Adam: LeanAdam, optim.AdamW: LeanAdamW}.get(make, make) if device == "cpu" else make
 

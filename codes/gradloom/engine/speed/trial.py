@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gradloom.engine.precision import Precision
 
-_ROUNDS = 7  # timed, of both in turn
+_ROUNDS = 4  # timed: as it is, changed, as it is
 _GAIN = 0.95  # the share of the time that a change has to get below
 
 
@@ -47,28 +47,28 @@ class Trial:
     ) -> None:
         self._network, self._inputs, self._device, self._precision = network, inputs, device, precision
         self._learning = learning
-        with self._aside():
-            self._plain = self._copy()
-            self._pass(self._plain)
-            self.seconds = min(self._pass(self._plain) for _ in range(2))
+        self.seconds = min(self._times(lambda _: None, 2))
 
     def share(self, change: Callable[[nn.Module], None], deadline: float) -> float:
-        """The time of a changed copy, as a share of the network's as it is; raises what the copy raises.
+        """The time of a changed copy, as a share of the network's as it is before and after; raises what it raises.
 
-        After the deadline, by the clock of `time.monotonic`, no further round begins.
+        There is one copy at a time. After the deadline, by the clock of `time.monotonic`, each runs once more at most.
         """
+        rounds = _ROUNDS if time.monotonic() < deadline else 1
+        before = self._times(lambda _: None, rounds)
+        changed = self._times(change, rounds)
+        return median(changed) / median([*before, *self._times(lambda _: None, rounds)])
+
+    def _times(self, change: Callable[[nn.Module], None], rounds: int) -> list[float]:
+        """Seconds of so many passes of a copy, after one in eval mode and one to warm up."""
         with self._aside():
-            other = self._copy()
-            change(other)
-            self._pass(other)
+            copy = self._copy()
+            change(copy)
             with torch.no_grad():
-                self._call(other.eval())
-            other.train(self._network.training)
-            self._pass(other)
-            shares: list[float] = []
-            while len(shares) < _ROUNDS and (not shares or time.monotonic() < deadline):
-                shares.append(self._pass(other) / self._pass(self._plain))
-        return median(shares)
+                self._call(copy.eval())
+            copy.train(self._network.training)
+            self._pass(copy)
+            return [self._pass(copy) for _ in range(rounds)]
 
     def _copy(self) -> nn.Module:
         copy = deepcopy(self._network)

@@ -36,7 +36,7 @@ class Tuning:
     ) -> None:  # fmt: skip
         self._plan, self._networks, self._averages = plan, networks, averages
         self._optimizers, self._world = [*optimizers], world
-        self._options = speed_of(plan)
+        self._options = plan.sections.speeds
         self._differentiated = {name for step in plan.steps for call in step.losses for name in call.part.twice()}
         self._learning = {
             name: [each for each, parameter in network.named_parameters() if parameter.requires_grad]
@@ -172,14 +172,6 @@ class Tuning:
             elif time.monotonic() < deadline:
                 best = _better(trial, best, replace(best, compile=True), deadline, told)
         return replace(best, why=", ".join(told))
-
-
-def speed_of(plan: Plan) -> Speed:
-    """The options of speed, in full."""
-    told = plan.sections.speed
-    if isinstance(told, Speed):
-        return told
-    return Speed() if told == "auto" else Speed(channels_last=False, compile=False)
 
 
 def _change(network: nn.Module, choice: Choice) -> None:
