@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from gradloom.engine.world import World
 from gradloom.errors import Fault, RunError
+
+if TYPE_CHECKING:  # torch's modules for this take a second and 40 MB, which a run that spreads nothing does not need
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import DTensor
 
 LARGE = 2**18
 """So many numbers make a block of a ModuleList or Sequential one that is gathered by itself."""
@@ -41,16 +42,19 @@ class Shards:
 
         Parameters with fewer rows than there are processes stay whole.
         """
+        from torch.distributed.fsdp import fully_shard
+
         if self._mesh is None:
             self._mesh = _mesh(self.world)
-        whole = {p for p in network.parameters() if p.dim() == 0 or p.shape[0] < self.world.processes}
-        blocks = [*large_blocks(network, whole), network]
+        small = {p for p in network.parameters() if p.dim() == 0 or p.shape[0] < self.world.processes}
+        blocks = [*large_blocks(network, small), network]
         for block in blocks:
-            fully_shard(block, mesh=self._mesh, reshard_after_forward=True, ignored_params=whole)
+            fully_shard(block, mesh=self._mesh, reshard_after_forward=True, ignored_params=small)
         for parameter in network.parameters():
-            if isinstance(parameter, DTensor):
+            whole: Tensor = parameter
+            if is_spread(whole):
                 part = nn.Parameter(here(parameter.detach()), parameter.requires_grad)
-                self._parts[parameter], self._wholes[part] = part, parameter
+                self._parts[parameter], self._wholes[part] = part, whole
         return len(blocks)
 
     def part(self, parameter: nn.Parameter) -> nn.Parameter:
@@ -66,6 +70,8 @@ class Shards:
         whole = self._wholes.get(part)
         if whole is None or tensor.shape != part.shape:
             return tensor
+        from torch.distributed.tensor import DTensor
+
         return DTensor.from_local(
             tensor, whole.device_mesh, whole.placements, run_check=False, shape=whole.shape, stride=whole.stride()
         )
@@ -106,6 +112,8 @@ class Shards:
 
 
 def _mesh(world: World) -> DeviceMesh:
+    from torch.distributed.device_mesh import init_device_mesh
+
     if world.device.type == "cuda":
         torch.cuda.set_device(world.device)
     return init_device_mesh(world.device.type, (world.processes,))
@@ -143,18 +151,24 @@ def _square(gradients: Sequence[Tensor], device: torch.device) -> Tensor:
 
 def here(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor: a part of it, or all."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_spread(tensor) else tensor
 
 
-def is_spread(tensor: Tensor) -> bool:
+def is_spread(tensor: Tensor) -> TypeGuard[DTensor]:
     """Whether each process holds a part of it."""
+    if type(tensor) in (Tensor, nn.Parameter):
+        return False
+    from torch.distributed.tensor import DTensor
+
     return isinstance(tensor, DTensor)
 
 
 def part_like(own: Tensor, tensor: Tensor) -> Tensor:
     """Bring a tensor that is whole in every process to where another one lies, if that is spread; nothing is sent."""
-    if not isinstance(own, DTensor) or isinstance(tensor, DTensor):
+    if not is_spread(own) or is_spread(tensor):
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
 
 

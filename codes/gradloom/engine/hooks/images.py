@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torchvision.utils import make_grid, save_image
 
 from gradloom.config.sections import Logger
 from gradloom.engine.hooks.hook import Hook, Run
@@ -43,6 +42,8 @@ def show(run: Run, key: str, images: Tensor, options: Logger) -> None:
     if pixels is None:
         run.log.say(f"{key!r} of shape {tuple(images.shape)} is no image: expected (batch, channels, height, width)")
         return
+    from torchvision.utils import make_grid, save_image  # takes a second and 100 MB, which few runs need at once
+
     grid = make_grid(pixels, nrow=max(1, round(len(pixels) ** 0.5)))
     file = run.folder.images(key) / f"{run.trainer.iteration:06d}.png"
     file.parent.mkdir(parents=True, exist_ok=True)

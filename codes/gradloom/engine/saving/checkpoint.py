@@ -19,7 +19,6 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from gradloom.engine.saving import disk
-from gradloom.engine.saving.parts import write_parts
 from gradloom.engine.saving.weights import DESCRIPTION, Weights, read_weights, write_weights
 from gradloom.engine.sharding import here
 from gradloom.engine.world import World
@@ -151,6 +150,8 @@ def _parted(snapshot: Snapshot) -> dict[str, Mapping[str, Tensor]]:
 
 def _write_parts(snapshot: Snapshot, folder: Path) -> None:
     for name, tensors in _parted(snapshot).items():
+        from gradloom.engine.saving.parts import write_parts  # imports torch's, which takes a second
+
         write_parts(tensors, folder / name)
 
 

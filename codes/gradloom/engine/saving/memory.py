@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradloom.engine.saving.parts import read
 from gradloom.engine.sharding import Shards, here, is_spread
 
 
@@ -53,6 +52,7 @@ def _own(
         for number, values in kept.items()
     }
     if apart:
+        from gradloom.engine.saving.parts import read  # imports torch's, which takes a second
 
         def place(key: str, shape: torch.Size, dtype: torch.dtype) -> Tensor:
             part = parameters[int(key.partition(".")[0])]

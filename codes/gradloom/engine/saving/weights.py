@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from gradloom.config.secrets import masked
 from gradloom.config.sections import Pretrained
-from gradloom.engine.saving.parts import read_parts
 from gradloom.engine.sharding import is_spread, part_like
 from gradloom.errors import RunError
 
@@ -63,6 +62,8 @@ def read_weights(
     reads its own of those that are spread in `like`.
     """
     if file.is_dir():
+        from gradloom.engine.saving.parts import read_parts  # imports torch's, which takes a second
+
         return read_parts(file, like or {}, device)
     if not file.is_file():
         raise RunError(f"there is no file {file}")
