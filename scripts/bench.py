@@ -11,25 +11,28 @@ costs, by plans of 10, 100 and 1,000 parts that do nothing. `data` says how long
 """
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "codes"))
 
 import torch
-from benches.data import data
 from benches.loops import CASES, ON_GPUS
-from benches.parts import parts
-from benches.saves import saves
 from benches.versus import compare
 
-OTHERS = {"saves": saves, "parts": parts, "data": data}
+OTHERS = ("saves", "parts", "data")
 VARIANTS = [
     ["speed=safe"],
     ["speed={compile: true}"],
     ["speed=safe", "precision=bf16"],
     ["speed={compile: true}", "precision=bf16"],
 ]
+
+
+def other(name: str, rounds: int, device: str) -> None:
+    """Run one of those that are no comparison; each imports what it needs, so that the others have less memory."""
+    getattr(importlib.import_module(f"benches.{name}"), name)(rounds, device)
 
 
 def main() -> None:
@@ -47,11 +50,11 @@ def main() -> None:
         for name in [*CASES, *ON_GPUS]:
             for changes in [[], *VARIANTS]:
                 compare(name, options.rounds, "cuda", tuple(changes))
-        saves(options.rounds, "cuda")
+        other("saves", options.rounds, "cuda")
         return
     for name in options.only:
         if name in OTHERS:
-            OTHERS[name](options.rounds, options.device)
+            other(name, options.rounds, options.device)
         else:
             compare(name, options.rounds, options.device, tuple(options.set), options.together)
 

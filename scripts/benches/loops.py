@@ -171,7 +171,8 @@ FULL = ESRGAN.replace("nf: 16, nb: 1,", "nf: 64, nb: 23,").replace("in_nc: 3, nf
 CASES = {
     "micro": Case(MICRO, MicroLoop, (0.5, 0.99), {"hq": (8, 2)}, 100),
     "esrgan": Case(ESRGAN, EsrganLoop, (0.9, 0.99), {"lq": (4, 3, 32, 32), "hq": (4, 3, 128, 128)}, 2),
-    "dcgan": Case(DCGAN, DcganLoop, (0.5, 0.999), {"hq": (16, 3, 64, 64)}, 2),
+    "dcgan": Case(DCGAN, DcganLoop, (0.5, 0.999), {"hq": (8, 3, 64, 64)}, 3),
+    "dcgan_16": Case(DCGAN, DcganLoop, (0.5, 0.999), {"hq": (16, 3, 64, 64)}, 2),
 }
 ON_GPUS = {
     "esrgan_full": Case(FULL, EsrganLoop, (0.9, 0.99), {"lq": (16, 3, 32, 32), "hq": (16, 3, 128, 128)}, 3),
