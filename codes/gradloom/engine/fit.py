@@ -28,7 +28,6 @@ from gradloom.engine.hooks.guard import Guard, RollBack
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.hooks.images import Images
 from gradloom.engine.hooks.metrics import Metrics
-from gradloom.engine.hooks.tensorboard import TensorBoard
 from gradloom.engine.interrupts import Interrupted
 from gradloom.engine.log import Lines, Log, Sink
 from gradloom.engine.saving.shelf import Shelf
@@ -89,7 +88,11 @@ def _sinks(trainer: Trainer, folder: RunFolder) -> Sequence[Sink]:
     if not trainer.world.writes:
         return []
     sinks: list[Sink] = [Console(trainer.iteration, trainer.plan.sections.train.niter), Lines(folder.path)]
-    return [*sinks, TensorBoard(folder.tensorboard)] if trainer.plan.sections.use_tb_logger else sinks
+    if trainer.plan.sections.use_tb_logger:
+        from gradloom.engine.hooks.tensorboard import TensorBoard  # imports tensorboard, for those who want it
+
+        sinks.append(TensorBoard(folder.tensorboard))
+    return sinks
 
 
 def _hooks(trainer: Trainer, validation: Dataset[Any] | None) -> dict[str, Hook]:

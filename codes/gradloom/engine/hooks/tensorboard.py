@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
 from gradloom.engine.log import Kind, Silent
 
@@ -12,8 +13,6 @@ class TensorBoard(Silent):
     """Writes event files: losses under their own names, measurements under `eval/`."""
 
     def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self.folder = folder
         self.writer = SummaryWriter(str(folder))
 

@@ -30,15 +30,27 @@ class HostMemory:
     def __init__(self) -> None:
         self._copies: dict[str, Tensor] = {}
 
+    @torch.no_grad()
     def hold(self, snapshot: Snapshot) -> Snapshot:
         """A snapshot that does not change any more."""
-        return snapshot.each(self._copy)
+        values: list[Tensor] = []
+        copies: list[Tensor] = []
 
-    def _copy(self, value: Tensor, name: str) -> Tensor:
-        kept = self._copies.get(name)
-        if kept is None or kept.shape != value.shape or kept.dtype != value.dtype:
-            kept = self._copies[name] = torch.empty(value.shape, dtype=value.dtype)
-        return kept.copy_(value.detach())
+        def place(value: Tensor, name: str) -> Tensor:
+            kept = self._copies.get(name)
+            if kept is None or not _alike(kept, value):
+                kept = self._copies[name] = torch.empty_like(value, device="cpu", requires_grad=False)
+            values.append(value)
+            copies.append(kept)
+            return kept
+
+        held = snapshot.each(place)
+        torch._foreach_copy_(copies, values)
+        return held
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype and one.stride() == other.stride()
 
 
 def take(
