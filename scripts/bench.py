@@ -11,7 +11,6 @@ costs, by plans of 10, 100 and 1,000 parts that do nothing. `data` says how long
 """
 
 import argparse
-import importlib
 import sys
 from pathlib import Path
 
@@ -21,7 +20,6 @@ import torch
 from benches.loops import CASES, ON_GPUS
 from benches.versus import compare
 
-OTHERS = ("saves", "parts", "data")
 VARIANTS = [
     ["speed=safe"],
     ["speed={compile: true}"],
@@ -30,9 +28,25 @@ VARIANTS = [
 ]
 
 
-def other(name: str, rounds: int, device: str) -> None:
-    """Run one of those that are no comparison; each imports what it needs, so that the others have less memory."""
-    getattr(importlib.import_module(f"benches.{name}"), name)(rounds, device)
+def saves(rounds: int, device: str) -> None:
+    from benches.saves import saves
+
+    saves(rounds, device)
+
+
+def parts(rounds: int, device: str) -> None:
+    from benches.parts import parts
+
+    parts(rounds, device)
+
+
+def data(rounds: int, device: str) -> None:
+    from benches.data import data
+
+    data(rounds, device)
+
+
+OTHERS = {"saves": saves, "parts": parts, "data": data}  # each imports what it needs: the comparisons need less memory
 
 
 def main() -> None:
@@ -50,11 +64,11 @@ def main() -> None:
         for name in [*CASES, *ON_GPUS]:
             for changes in [[], *VARIANTS]:
                 compare(name, options.rounds, "cuda", tuple(changes))
-        other("saves", options.rounds, "cuda")
+        saves(options.rounds, "cuda")
         return
     for name in options.only:
         if name in OTHERS:
-            other(name, options.rounds, options.device)
+            OTHERS[name](options.rounds, options.device)
         else:
             compare(name, options.rounds, options.device, tuple(options.set), options.together)
 

@@ -1,10 +1,12 @@
 """How networks are laid out and run: what is measured, what is chosen, and that it is repeated."""
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -147,7 +149,7 @@ def test_a_trial_runs_a_network_forward_and_backward_with_what_it_was_called_wit
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
     network.requires_grad_(False)
     image = torch.rand(2, 1, 8, 8, requires_grad=True)
-    before, at_random = weights(network), torch.get_rng_state()
+    before = weights(network)
     seen: list[Tensor] = []
 
     def change(copy: nn.Module) -> None:
@@ -155,11 +157,13 @@ def test_a_trial_runs_a_network_forward_and_backward_with_what_it_was_called_wit
         put_channels_last(copy)
 
     cpu, precision = torch.device("cpu"), trainer_of(OPTIONS).precision
-    at_random = torch.get_rng_state()
+    network.register_forward_hook(lambda *_: (random.random(), np.random.rand(), None)[-1])
+    at_random, others = torch.get_rng_state(), (random.getstate(), np.random.get_state()[1].tolist())
     trial = Trial(network, ["0.weight"], Inputs.of((image,), {}), cpu, precision)
     assert trial.seconds > 0 and trial.share(change, deadline=0) > 0
     assert len(seen) == 3 and all(torch.equal(one, image) for one in seen)  # eval mode, a rehearsal, one timed
     assert torch.equal(torch.get_rng_state(), at_random) and image.grad is None
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == others
     assert all(torch.equal(value, before[name]) for name, value in weights(network).items())
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
@@ -231,3 +235,14 @@ def test_a_network_that_is_called_later_is_measured_then(timed: list[str]) -> No
     assert timed == ["DCGANGenerator", "DCGANDiscriminator"]
     run(trainer, 2)
     assert len(timed) == 2
+
+
+def test_inputs_of_any_kind_are_kept() -> None:
+    class Pair(NamedTuple):
+        one: Tensor
+        two: int
+
+    pair, label = Pair(torch.ones(1), 2), torch.tensor([3])
+    kept = Inputs.of((pair, [label], {"mask": None}), {"scale": 2.0})
+    assert kept.args[0] is pair and kept.args[1][0] is not label and kept.args[1][0].equal(label)
+    assert kept.args[2] == {"mask": None} and kept.kwargs == {"scale": 2.0}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradloom.engine.data.samples import random_numbers_put_aside
 from gradloom.engine.precision import Precision
 
 _ROUNDS = 4  # timed: as it is, changed, as it is
@@ -46,7 +47,7 @@ class Trial:
         self, network: nn.Module, learning: Collection[str], inputs: Inputs, device: torch.device, precision: Precision
     ) -> None:
         self._network, self._inputs, self._device, self._precision = network, inputs, device, precision
-        self._learning = learning
+        self._learning, self._devices = learning, [device] if device.type == "cuda" else []
         self.seconds = min(self._times(lambda _: None, 2))
 
     def share(self, change: Callable[[nn.Module], None], deadline: float) -> float:
@@ -61,7 +62,7 @@ class Trial:
 
     def _times(self, change: Callable[[nn.Module], None], rounds: int) -> list[float]:
         """Seconds of so many passes of a copy, after one in eval mode and one to warm up."""
-        with self._aside():
+        with random_numbers_put_aside(), torch.random.fork_rng(self._devices):
             copy = self._copy()
             change(copy)
             with torch.no_grad():
@@ -75,10 +76,6 @@ class Trial:
         for name, parameter in copy.named_parameters():
             parameter.requires_grad_(name in self._learning)
         return copy
-
-    def _aside(self) -> Any:
-        devices = [self._device] if self._device.type == "cuda" else []
-        return torch.random.fork_rng(devices)
 
     def _call(self, network: nn.Module) -> Any:
         with self._precision.cast():
@@ -114,12 +111,12 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Change every tensor in tuples, lists and mappings."""
+    """Change every tensor in plain tuples, lists and mappings; what else there is stays as it is."""
     if isinstance(value, Tensor):
         return change(value)
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return type(value)(_each(one, change) for one in value)
-    return {key: _each(one, change) for key, one in value.items()} if isinstance(value, dict) else value
+    return {key: _each(one, change) for key, one in value.items()} if type(value) is dict else value
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
