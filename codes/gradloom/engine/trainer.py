@@ -14,7 +14,6 @@ from gradloom.engine import build
 from gradloom.engine.batches import Micro
 from gradloom.engine.cutting import cut_to_fit
 from gradloom.engine.data.order import Position
-from gradloom.engine.fit import fit
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.rates import Rates
 from gradloom.engine.saving.changes import refuse_changes
@@ -23,7 +22,6 @@ from gradloom.engine.saving.snapshot import give, take
 from gradloom.engine.sharing import Sharing
 from gradloom.engine.soundness import Soundness
 from gradloom.engine.speed.tuning import Tuning
-from gradloom.engine.start import start
 from gradloom.engine.world import World
 from gradloom.errors import RunError
 from gradloom.plan.plan import Plan
@@ -215,6 +213,9 @@ class Trainer:
             Diverged: when losses are no longer finite numbers, or have diverged.
             Interrupted: when the run was asked to stop, after saving.
         """
+        from gradloom.engine.fit import fit  # with all that a run has and an iteration does not need
+        from gradloom.engine.start import start
+
         fit(self, start(self.plan, self.world, resume, allow_changes))
 
     def save(self, folder: str | Path | None = None) -> Path:
