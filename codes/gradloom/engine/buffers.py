@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from gradloom.engine.world import World
 
 
-def buffers_of(module: nn.Module) -> dict[str, Tensor]:
+def buffers_of(module: nn.Module, state: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
     """The buffers in a module's state, by their names there."""
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    state: dict[str, Any] = module.state_dict()
+    state = module.state_dict() if state is None else state
     return {name: value for name, value in state.items() if isinstance(value, Tensor) and name not in parameters}
 
 

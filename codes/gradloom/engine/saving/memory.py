@@ -20,7 +20,7 @@ def remembered(optimizer: Optimizer, shards: Shards) -> tuple[dict[str, Any], di
     """
     state, apart = optimizer.state_dict(), dict[str, Tensor]()
     parameters = _parameters(optimizer)
-    for number, kept in state["state"].items():
+    for number, kept in state["state"].items() if shards else ():
         joined = {name: _joined(shards, parameters[number], value) for name, value in kept.items()}
         apart |= {f"{number}.{name}": value for name, value in joined.items() if is_spread(value)}
         state["state"][number] = {name: value for name, value in joined.items() if f"{number}.{name}" not in apart}

@@ -108,11 +108,13 @@ def _parts(trainer: Trainer) -> dict[str, nn.Module]:
 
 def _held(world: World, modules: Mapping[str, nn.Module]) -> tuple[dict[str, Any], list[Any]]:
     """The state of modules, with copies of buffers, which are means over all processes; and each process's own."""
-    copies = {name: {key: one.clone() for key, one in buffers_of(module).items()} for name, module in modules.items()}
+    states = {name: module.state_dict() for name, module in modules.items()}
+    buffers = {name: buffers_of(module, states[name]) for name, module in modules.items()}
+    copies = {name: {key: one.clone() for key, one in ones.items()} for name, ones in buffers.items()}
     own = {name: {key: one.cpu() for key, one in buffers.items()} for name, buffers in copies.items() if buffers}
     everyones = world.gather(own) if world.processes > 1 else []
     average(world, [one for buffers in copies.values() for one in buffers.values()])
-    return {name: {**module.state_dict(), **copies[name]} for name, module in modules.items()}, everyones
+    return {name: {**state, **copies[name]} for name, state in states.items()}, everyones
 
 
 def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tuple[list[str], Mapping[str, Any]]:
