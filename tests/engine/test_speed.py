@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -246,3 +247,12 @@ def test_inputs_of_any_kind_are_kept() -> None:
     kept = Inputs.of((pair, [label], {"mask": None}), {"scale": 2.0})
     assert kept.args[0] is pair and kept.args[1][0] is not label and kept.args[1][0].equal(label)
     assert kept.args[2] == {"mask": None} and kept.kwargs == {"scale": 2.0}
+
+
+def test_a_copy_of_a_network_is_not_watched(timed: list[str]) -> None:
+    trainer = trainer_of(OPTIONS)
+    copy = deepcopy(trainer.networks["discriminator"])
+    run(trainer, 1)
+    copy(batch()["hq"])
+    run(trainer, 2)
+    assert len(timed) == 2

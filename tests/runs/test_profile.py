@@ -51,7 +51,7 @@ def test_the_quickstart_is_profiled(tmp_path: Path) -> None:
     whole = [name for name in rows if name in ("waiting for data", "everything else") or name.endswith("_step")]
     assert sum(float(rows[name][0]) for name in whole) == pytest.approx(float(rows["an iteration"][0]), rel=0.01)
     assert rows["injectors.noise"][2:] == ["1.02", "kB"]  # 4 latents of 64 floats
-    assert re.fullmatch(r"memory: \d+ MB at the most", lines[-2])
+    assert re.fullmatch(r"memory: [\d.]+ [MG]B at the most", lines[-2])
     folder = tmp_path / "digits_quickstart_profile"
     assert lines[-1].startswith(f"2 more iterations are traced in {folder / 'trace.json'}")
     assert (folder / "table.txt").read_text().splitlines() == lines[:-1]

@@ -127,6 +127,8 @@ class Tuning:
         """A hook that keeps the largest inputs of a network, of those calls that want gradients if there are any."""
 
         def note(network: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if network is not self._networks[name]:  # a copy of it, which has its hooks too
+                return
             inputs = Inputs.of(args, kwargs)
             wants, known = torch.is_grad_enabled(), self._inputs.get(name)
             wanted = name in self._with_gradients
