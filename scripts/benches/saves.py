@@ -3,6 +3,7 @@
 import statistics
 import tempfile
 import time
+from threading import Event
 
 import torch
 
@@ -17,15 +18,30 @@ from gradloom.engine.log import Log
 Times = dict[str, list[float]]
 
 
+class Watched(Event):
+    """An event that knows for how long it was waited for."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__()
+        self._event, self.seconds = event, 0.0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        began = time.perf_counter()
+        done = self._event.wait(timeout)
+        self.seconds += time.perf_counter() - began
+        return done
+
+
 def saves(count: int, device: str) -> None:
     """How long training stands still for a checkpoint of an ESRGAN of 16 M parameters, and what it loses in all.
 
-    For one that a thread writes, training stands still at most until the thread has copied everything (`stall`); then
-    the thread takes its share of the interpreter and of memory from the iterations beside it (`lost`).
+    For one that a thread writes, training stands still (`stall`) while the snapshot is taken, and where the next update
+    has to wait until the thread has copied everything; an update right away would wait for all of the copy (`copied`).
+    The thread also takes its share of the interpreter and of memory from the iterations beside it (`lost`).
     """
     options = ESRGAN.replace("nf: 16, nb: 1,", "nf: 64, nb: 23,").replace("image_size: 128", "image_size: 32")
     batch = {"lq": torch.rand(1, 3, 8, 8, device=device), "hq": torch.rand(1, 3, 32, 32, device=device)}
-    stalls, lost = Times(sync=[], thread=[]), Times(sync=[], thread=[])
+    stalls, copied, lost = (Times(sync=[], thread=[]) for _ in range(3))
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_of(f"{options}path: {{experiments_root: {folder}}}\n", device)
         run = Run(trainer, RunFolder(trainer.plan), Log([]))
@@ -38,17 +54,22 @@ def saves(count: int, device: str) -> None:
                 hook.save(run)
                 if trainer.read is not None:
                     trainer.read.wait()
-                stall = time.perf_counter() - began
+                copy = time.perf_counter() - began
                 hook.wait()
                 plain = iterations(trainer, batch, device)
                 began = time.perf_counter()
                 hook.save(run)
-                saving = time.perf_counter() - began + iterations(trainer, batch, device)
+                stall = time.perf_counter() - began
+                read = trainer.read and Watched(trainer.read)
+                trainer.read = read
+                saving = stall + iterations(trainer, batch, device)
                 hook.wait()
                 if number:
-                    stalls[kind].append(stall)
+                    stalls[kind].append(stall + (read.seconds if read else 0))
+                    copied[kind].append(copy)
                     lost[kind].append(saving - plain)
     figures = {f"{kind}_stall_ms": round(statistics.median(times) * 1000, 1) for kind, times in stalls.items()}
+    figures["thread_copied_ms"] = round(statistics.median(copied["thread"]) * 1000, 1)
     figures |= {f"{kind}_lost_ms": round(statistics.median(times) * 1000, 1) for kind, times in lost.items()}
     parameters = sum(p.numel() for p in trainer.networks["generator"].parameters())
     ratio = statistics.median(b / a for a, b in zip(stalls["sync"], stalls["thread"], strict=True))
