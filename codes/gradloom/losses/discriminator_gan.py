@@ -1,12 +1,11 @@
 """What it costs a discriminator to be mistaken."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from gradloom.losses._adversarial import DISCRIMINATOR_LOSSES, GanType, inputs, judge, on_tensors
+from gradloom.losses._penalties import full_precision, gradient_norms
 from gradloom.parts import TRAINED, Arguments, Loss, Metrics, Net, Scalar, Scheduled, widen
 
 
@@ -67,17 +66,3 @@ class DiscriminatorGan(Loss, type="discriminator_gan"):
         if self.gan_type == "ragan":
             metrics["d_fake_diff"] = metrics["d_fake"] - metrics["d_real"]
         return DISCRIMINATOR_LOSSES[self.gan_type](d_real, d_fake), metrics
-
-
-def gradient_norms(scores: Tensor, samples: Tensor) -> Tensor:
-    """The norms (B,) of the gradients of the scores' sum at samples (B, ...), themselves differentiable."""
-    with full_precision(samples):
-        (gradient,) = torch.autograd.grad(scores.sum(), samples, create_graph=True)
-        norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-    return norms
-
-
-def full_precision(samples: Tensor) -> AbstractContextManager[object]:
-    """Suspend autocast, where the device has any: squares of small gradients vanish in half precision."""
-    device = samples.device.type
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
