@@ -39,6 +39,18 @@ def network() -> nn.Module:
     return nn.Conv2d(3, 3, 1)
 
 
+STYLES: list[Tensor] = []
+
+
+def styles() -> Tensor:
+    STYLES[:] = [torch.randn(4, 2, 9, requires_grad=True)]
+    return STYLES[0]
+
+
+def images_of_styles() -> Tensor:
+    return STYLES[0].prod(1).view(4, 1, 3, 3) * torch.randn(3, 1, 1)
+
+
 @dataclass
 class Case:
     """A part made from an example, and what stands at its ports; all that it draws is float64 unless said otherwise."""
@@ -50,7 +62,9 @@ class Case:
         writes = {field: "out" for field, port in self.cls.ports.items() if port is Port.WRITE}
         named = {option: _named(option, value) for option, value in self.example.items()}
         inner = {option: case.part() for option, case in self.example.items() if isinstance(case, Case)}
-        return self.cls(**writes | named | inner | more)
+        part = self.cls(**writes | named | inner | more)
+        part.setup()
+        return part
 
     def values(self, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
         torch.manual_seed(1)
@@ -111,7 +125,13 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
             GAN | {"gan_type": "wgan", "gradient_penalty": True},
         ],
         "generator_gan": [GAN | {"gan_type": "ragan", "noise": 0.1}, GAN | {"gan_type": "hinge"}],
+        "gradient_penalty": [{"at": images, "discriminator": critic}],
         "pix": [{"real": images, "fake": images, "criterion": "l2", "report_metrics": True}],
+        "stylegan2_divergence": [
+            GAN | {"gradient_penalty_frequency": 4},
+            {"discriminator": critic, "fake": images, "gen_loss": True, "logistic": True, "noise": 0.1},
+        ],
+        "stylegan2_pathlen": [{"w_styles": styles, "gen": images_of_styles, "generator": network}],
     },
 }
 """Options for each type, by their names in Python. In the place of a key or a network stands what makes its value, in

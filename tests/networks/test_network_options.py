@@ -14,6 +14,8 @@ OPTIONS = {
     "dcgan_discriminator": ("image_size: 16\nnf: 4\nnorm: none", (2, 3, 16, 16)),
     "RRDBNet": ("in_nc: 3\nout_nc: 3\nnf: 4\nnb: 1\nscale: 2\ngc: 2", (2, 3, 8, 8)),
     "discriminator_vgg_128_gn": ("in_nc: 3\nnf: 8\nimage_size: 32", (2, 3, 32, 32)),
+    "stylegan2_rosinality_gen": ("size: 8\nstyle_dim: 6\nn_mlp: 1\nmax_channels: 4\nchannel_multiplier: 1", (2, 6)),
+    "stylegan2_rosinality_disc": ("size: 8\nmax_channels: 4\nblur_kernel: [1, 2, 1]", (2, 3, 8, 8)),
     "small_classifier": ("image_size: 16\nwidth: 4", (2, 3, 16, 16)),
 }
 

@@ -268,7 +268,9 @@ def test_the_discriminator_halves_with_filtered_blocks():
 
     def conv(name, y, stride=1):
         weight = weights[f"{name}.weight"]
-        return conv2d(y, weight / math.sqrt(weight[0].numel()), None, stride, weight.shape[-1] // 2 if stride == 1 else 0)
+        return conv2d(
+            y, weight / math.sqrt(weight[0].numel()), None, stride, weight.shape[-1] // 2 if stride == 1 else 0
+        )
 
     def act(name, y):
         return leaky_relu(y + weights[f"{name}.bias"][:, None, None], 0.2) * math.sqrt(2)

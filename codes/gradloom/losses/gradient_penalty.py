@@ -11,9 +11,9 @@ class GradientPenalty(Loss, type="gradient_penalty"):
     """Averages (n - centre)² over samples (B, ...), n being the Euclidean norm of the score's gradient at each.
 
     At real samples, with the centre 0 and a `weight` of gamma / 2, it is R1 (Mescheder et al. 2018, arXiv 1801.04406,
-    equation 9); at fake ones R2 (equation 10). Given `every: k` and k times the weight it is as strong and much cheaper:
-    the lazy regularisation of Karras et al. 2020 (arXiv 1912.04958, section 3.1). The samples get no gradient of it, and
-    are scored in full precision. The metric `norm` is the mean of the norms.
+    equation 9); at fake ones R2 (equation 10). With `every: k` and k times the weight it is as strong and much cheaper:
+    lazy regularisation, Karras et al. 2020 (arXiv 1912.04958, section 3.1). The samples get no gradient of it, and are
+    scored in full precision. The metric `norm` is the mean of the norms.
     """
 
     at: Read  # the samples, such as the real ones

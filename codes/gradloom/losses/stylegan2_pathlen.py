@@ -5,11 +5,11 @@ from typing import Annotated
 
 import torch
 from annotated_types import Ge, Lt
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradloom.errors import RunError
 from gradloom.losses._penalties import full_precision
-from gradloom.parts import Loss, Metrics, Read, Scalar, widen
+from gradloom.parts import TRAINED, Loss, Metrics, Net, Read, Scalar, widen
 
 
 class Stylegan2Pathlen(Loss, type="stylegan2_pathlen"):
@@ -28,25 +28,36 @@ class Stylegan2Pathlen(Loss, type="stylegan2_pathlen"):
 
     w_styles: Read  # that made the images in this very step
     gen: Read
+    generator: Net = TRAINED  # that made them; it is not compiled, since gradients of its gradients are taken
     decay: Annotated[float, Ge(0), Lt(1)] = 0.99
-
-    average: Tensor
-    begun: Tensor
 
     def setup(self) -> None:
         """Begin with no mean."""
         self.register_buffer("average", torch.zeros(()))
         self.register_buffer("begun", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, w_styles: Tensor, gen: Tensor) -> tuple[Scalar, Metrics]:
+    def twice(self) -> tuple[str, ...]:
+        return (self.generator,)
+
+    def forward(self, w_styles: Tensor, gen: Tensor, generator: nn.Module) -> tuple[Scalar, Metrics]:
         with full_precision(gen):
             lengths = path_lengths(widen(gen), w_styles)
             mean = lengths.detach().mean()
-            average = torch.where(self.begun > 0, self.average.to(mean).lerp(mean, 1 - self.decay), mean)
-            if self.training:
-                self.average.copy_(average)
-                self.begun.fill_(1)
+            average = self._follow(mean)
             return (lengths - average).square().mean(), {"length": mean}
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor) -> Tensor:
+        """The running mean, with a batch's mean taken in while training."""
+        kept, begun = self.get_buffer("average"), self.get_buffer("begun")
+        if kept.dtype != mean.dtype:
+            self.register_buffer("average", kept := kept.to(mean.dtype))
+        if not self.training:
+            return torch.where(begun > 0, kept, mean)
+        average = torch.where(begun > 0, kept.lerp(mean, 1 - self.decay), mean)
+        kept.copy_(average)
+        begun.fill_(1)
+        return average
 
 
 def path_lengths(images: Tensor, styles: Tensor) -> Tensor:
