@@ -5,6 +5,8 @@ import inspect
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, get_type_hints
 
 import pytest
@@ -12,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.config.schedules import Linear
-from gradloom.parts import Injector, Loss, Part, Port
+from gradloom.parts import Injector, Loss, Part, Port, keys_in
 
 
 def images() -> Tensor:
@@ -31,6 +33,28 @@ def labels() -> Tensor:
     return torch.randint(5, (4,))
 
 
+def video() -> Tensor:
+    return torch.rand(2, 3, 3, 6, 6, requires_grad=True)
+
+
+def sizes() -> list[int]:
+    return [2, 2, 3, 6, 6]
+
+
+def order() -> list[int]:
+    return [1, 0, 2, 3, 4]
+
+
+def moves() -> Tensor:
+    return torch.randn(4, 2, 6, 6, requires_grad=True)
+
+
+def statistics() -> Path:
+    """A file with a shift and a scale for each of three channels."""
+    torch.save((torch.rand(3), 1 + torch.rand(3)), file := Path(mkdtemp()) / "statistics.pt")
+    return file
+
+
 def critic() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(64, 1))
 
@@ -39,23 +63,58 @@ def network() -> nn.Module:
     return nn.Conv2d(3, 3, 1)
 
 
+def flow() -> nn.Module:
+    return nn.Sequential(nn.Flatten(1, 2), nn.Conv2d(6, 2, 1))
+
+
+def recurrent() -> nn.Module:
+    return nn.Bilinear(6, 6, 6)
+
+
 GAN = {"discriminator": critic, "real": images, "fake": images}
 
 EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
     Injector: {
         "add_noise": [{"in_": images, "scale": 0.1}, {"in_": images, "scale": noise_levels, "mode": "uniform"}],
+        "batch_rotate": [{"in_": images}],
         "concatenate": [{"in_": [images, images], "dim": 1}],
         "constant": [{"like": images, "constant_type": "zeroes"}],
+        "decompose_dimension": [{"in_": images, "dim": 1}],
         "denormalize": [{"in_": images, "shift": 0.5, "scale": 2.0}],
         "direct": [{"in_": images}],
         "discriminator": [{"in_": images, "discriminator": critic}],
+        "frequency_bin_normalize": [{"in_": images, "stats_file": statistics()}],
         "generator": [{"in_": images, "generator": network}],
         "grey": [{"in_": images}],
+        "image_patch": [{"in_": images, "patch_size": 4}],
+        "indices_extractor": [{"in_": images, "out": ("out", "second")}],
         "interpolate": [{"in_": images, "scale_factor": 0.5, "mode": "area"}],
+        "margin_removal": [{"in_": images, "margin": 1}, {"in_": images, "margin": 2, "random_shift_max": 2}],
+        "mix_and_label": [{"in_": [images, images]}],
+        "multi_frame_combiner": [
+            {"mode": "combine", "in_": video, "in_hq": video, "flow": flow},
+            {"mode": "synthesize", "in_": images, "in_hq": images, "dim": 3, "out_flow_sample": None},
+        ],
         "noise": [{"in_": images, "shape": [8]}],
         "normalize": [{"in_": images, "shift": 0.5, "scale": 2.0}],
+        "pad": [{"in_": images, "multiple": 4}],
+        "random_crop": [{"in_": images, "dim_in": 6, "dim_out": 4}],
+        "random_shift": [{"in_": images, "max_shift": 2}],
+        "recompose_dimension": [{"in_": images, "reverse_shape": sizes, "reverse_permute": order}],
         "scheduled_scalar": [{"scheduler": 0.5}],
         "squeeze": [{"in_": images, "dim": 1}],
+        "sr_diffs": [
+            {"mode": "produce_diff", "lq": images, "hq": images},
+            {"mode": "recombine", "lq": images, "hq": images, "diff": None},
+        ],
+        "stereoscopic_flow2image": [{"in_": moves}],
+        "stereoscopic_resample": [{"in_": images, "flowfield": moves}],
+        "stylegan2_noise": [{"in_": images, "latent_dim": 8}],
+        "teco_flow_adjustment": [{"flow_network": flow, "flow_target": images, "flowed": images}],
+        "teco_recurrent_generated_sequence_injector": [
+            {"generator": recurrent, "flow_network": flow, "in_": [video, video], "recurrent_index": 1, "scale": 1.0}
+            | {"out_batched": ("out_batched",), "hq": video},
+        ],
     },
     Loss: {
         "cross_entropy": [{"logits": logits, "labels": labels}],
@@ -79,9 +138,14 @@ class Case:
     example: Mapping[str, Any]
 
     def part(self, **more: Any) -> Any:
-        writes = {field: "out" for field, port in self.cls.ports.items() if port is Port.WRITE}
+        writes = {field: field for field in self.writes()}
         named = {option: _named(option, value) for option, value in self.example.items()}
-        return self.cls(**writes | named | more)
+        part = self.cls(**writes | named | more)
+        part.setup()
+        return part
+
+    def writes(self) -> list[str]:
+        return [field for field, port in self.cls.ports.items() if port is Port.WRITE]
 
     def values(self, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
         torch.manual_seed(1)
@@ -208,7 +272,7 @@ def test_names_exactly_the_keys_at_its_ports(case: Case) -> None:
     ]
     keys = [value for given in at_ports for value in (given if isinstance(given, list) else [given]) if callable(value)]
     assert len(part.reads()) == len(keys)
-    assert part.writes() == (("out",) if isinstance(part, Injector) else ())
+    assert part.writes() == tuple(name for field in case.writes() for name in keys_in(getattr(part, field)))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -238,7 +302,7 @@ def test_has_finite_gradients(case: Case) -> None:
     values = case.values()
     for tensor in _tensors(case.part()(**values)):
         if tensor.requires_grad:
-            tensor.sum().backward()
+            tensor.sum().backward(retain_graph=True)
     for tensor in _tensors(values):
         assert tensor.grad is None or tensor.grad.isfinite().all()
 
