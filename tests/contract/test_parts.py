@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.config.schedules import Linear
-from gradloom.parts import Injector, Loss, Part, Port, keys_in
-from gradloom.parts import Injector, Inner, Loss, Part, Port
+from gradloom.parts import Injector, Inner, Loss, Part, Port, keys_in
 
 
 def images() -> Tensor:
@@ -70,6 +69,8 @@ def flow() -> nn.Module:
 
 def recurrent() -> nn.Module:
     return nn.Bilinear(6, 6, 6)
+
+
 @dataclass
 class Case:
     """A part made from an example, and what stands at its ports; all that it draws is float64 unless said otherwise."""
@@ -78,10 +79,20 @@ class Case:
     example: Mapping[str, Any]
 
     def part(self, **more: Any) -> Any:
-        writes = {field: "out" for field, port in self.cls.ports.items() if port is Port.WRITE}
+        writes = {field: field for field in self.writes()}
         named = {option: _named(option, value) for option, value in self.example.items()}
-        inner = {option: case.part() for option, case in self.example.items() if isinstance(case, Case)}
-        return self.cls(**writes | named | inner | more)
+        part = self.cls(**writes | named | more)
+        part.setup()
+        return part
+
+    def writes(self) -> list[str]:
+        return [field for field, port in self.cls.ports.items() if port is Port.WRITE]
+
+    def written(self, part: Part) -> Iterator[str]:
+        """The keys at its Write ports, then those of a part within it."""
+        yield from (key for field in self.writes() for key in keys_in(getattr(part, field)))
+        for case, inner in zip(_within(self), part.inner(), strict=True):
+            yield from case.written(inner)
 
     def values(self, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
         torch.manual_seed(1)
@@ -94,7 +105,11 @@ class Case:
 
 
 def _named(name: str, value: Any) -> Any:
-    """Put names where an example makes values."""
+    """Put names where an example makes values, and parts where it has examples of parts within."""
+    if isinstance(value, Case):
+        return value.part()
+    if isinstance(value, dict):
+        return {key: _named(key, item) for key, item in value.items()}
     if isinstance(value, list) and all(map(callable, value)):
         return tuple(f"{name}_{index}" for index in range(len(value)))
     return name if callable(value) else value
@@ -107,7 +122,15 @@ def _value(value: Any, dtype: torch.dtype) -> Any:
         return Inner(part, nets, values)
     if isinstance(value, list):
         return tuple(_value(item, dtype) for item in value)
+    if isinstance(value, dict):
+        return {key: _value(item, dtype) for key, item in value.items()}
     return value() if callable(value) else value
+
+
+def _within(case: Case) -> list[Case]:
+    """The examples of parts within a part, in order."""
+    options = [value.values() if isinstance(value, dict) else [value] for value in case.example.values()]
+    return [value for values in options for value in values if isinstance(value, Case)]
 
 
 def inner(kind: type[Part], name: str, **example: Any) -> Case:
@@ -128,6 +151,10 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "denormalize": [{"in_": images, "shift": 0.5, "scale": 2.0}],
         "direct": [{"in_": images}],
         "discriminator": [{"in_": images, "discriminator": critic}],
+        "for_each": [
+            {"part": inner(Injector, "generator", in_=video, generator=network)},
+            {"part": inner(Injector, "sr_diffs", mode="produce_diff", lq=video, hq=video), "aslist": True},
+        ],
         "frequency_bin_normalize": [{"in_": images, "stats_file": statistics()}],
         "generator": [{"in_": images, "generator": network}],
         "grey": [{"in_": images}],
@@ -152,6 +179,14 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
             {"mode": "produce_diff", "lq": images, "hq": images},
             {"mode": "recombine", "lq": images, "hq": images, "diff": None},
         ],
+        "step_interleave": [
+            {
+                "subinjectors": {
+                    "one": inner(Injector, "grey", in_=images),
+                    "other": inner(Injector, "add_noise", in_=images, scale=noise_levels),
+                }
+            }
+        ],
         "stereoscopic_flow2image": [{"in_": moves}],
         "stereoscopic_resample": [{"in_": images, "flowfield": moves}],
         "stylegan2_noise": [{"in_": images, "latent_dim": 8}],
@@ -172,47 +207,6 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "pix": [{"real": images, "fake": images, "criterion": "l2", "report_metrics": True}],
     },
 }
-"""Options for each type, by their names in Python. In the place of a key or a network stands what makes its value."""
-
-
-@dataclass
-class Case:
-    """A part made from an example, and what stands at its ports; all that it draws is float64 unless said otherwise."""
-
-    cls: type[Part]
-    example: Mapping[str, Any]
-
-    def part(self, **more: Any) -> Any:
-        writes = {field: field for field in self.writes()}
-        named = {option: _named(option, value) for option, value in self.example.items()}
-        part = self.cls(**writes | named | more)
-        part.setup()
-        return part
-
-    def writes(self) -> list[str]:
-        return [field for field, port in self.cls.ports.items() if port is Port.WRITE]
-
-    def values(self, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
-        torch.manual_seed(1)
-        torch.set_default_dtype(dtype)
-        given = [field for field, port in self.cls.ports.items() if port is not Port.WRITE]
-        try:
-            return {field: _value(self.example.get(field)) for field in given}
-        finally:
-            torch.set_default_dtype(torch.float32)
-
-
-def _named(name: str, value: Any) -> Any:
-    """Put names where an example makes values."""
-    if isinstance(value, list) and all(map(callable, value)):
-        return tuple(f"{name}_{index}" for index in range(len(value)))
-    return name if callable(value) else value
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(map(_value, value))
-    return value() if callable(value) else value
 """Options for each type, by their names in Python. In the place of a key or a network stands what makes its value, in
 that of a part `inner(...)`."""
 
@@ -306,7 +300,8 @@ def test_survives_copying(case: Case, copied: Any) -> None:
 
 def _options(part: Part) -> dict[str, Any]:
     values = {field.name: getattr(part, field.name) for field in fields(part)}
-    return {name: _options(value) if isinstance(value, Part) else value for name, value in values.items()}
+    inner = {name: tuple(map(_options, part.parts_at(name).values())) for name in part.ports}
+    return {name: inner.get(name) or value for name, value in values.items()}
 
 
 @pytest.mark.parametrize("case", _cases(Loss))
@@ -319,21 +314,15 @@ def test_a_copy_keeps_its_schedules(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_names_exactly_the_keys_at_its_ports(case: Case) -> None:
     part = case.part()
-    at_ports = [
-        case.example[field] for field, port in case.cls.ports.items() if port is Port.READ and field in case.example
-    ]
-    keys = [value for given in at_ports for value in (given if isinstance(given, list) else [given]) if callable(value)]
-    assert len(part.reads()) == len(keys)
-    assert part.writes() == tuple(name for field in case.writes() for name in keys_in(getattr(part, field)))
     assert len(part.reads()) == _count_keys(case)
-    assert part.writes() == (("out",) if isinstance(part, Injector) else ())
+    assert part.writes() == tuple(dict.fromkeys(case.written(part)))
 
 
 def _count_keys(case: Case) -> int:
     """How many keys an example gives a part to read, and the parts within it."""
     at_ports = [case.example.get(field) for field, port in case.cls.ports.items() if port is Port.READ]
     keys = [value for given in at_ports for value in (given if isinstance(given, list) else [given]) if callable(value)]
-    return len(keys) + sum(_count_keys(inner) for inner in case.example.values() if isinstance(inner, Case))
+    return len(keys) + sum(map(_count_keys, _within(case)))
 
 
 @pytest.mark.parametrize("case", CASES)
