@@ -89,6 +89,7 @@ def test_injectors_take_turns_by_iteration() -> None:
     for iteration in [0, 1, 2, 3, 7, 300]:
         outer.advance(iteration, 1)
         assert outer(subinjectors={str(index): within(part) for index, part in enumerate(parts)}) == iteration % 3
+        assert [*outer.scheduled_values()] == [iteration % 3]
 
 
 def test_each_turn_writes_the_same() -> None:

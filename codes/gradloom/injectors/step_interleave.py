@@ -1,6 +1,6 @@
 """Injectors that take turns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gradloom.parts import Injector, Inner
@@ -17,7 +17,7 @@ class StepInterleave(Injector, type="step_interleave"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._iteration = 0
+        self._turn = 0
 
     def check(self) -> None:
         """See that there is something to call, and that no turn leaves a key out."""
@@ -35,12 +35,16 @@ class StepInterleave(Injector, type="step_interleave"):
     def advance(self, iteration: int, iterations_per_epoch: int) -> None:
         """Take in whose turn it is."""
         super().advance(iteration, iterations_per_epoch)
-        self._iteration = iteration
+        self._turn = iteration % len([*self.inner()])
+
+    def scheduled_values(self) -> Iterator[Any]:
+        """Whose turn it is, and what the parts have now."""
+        yield self._turn
+        yield from super().scheduled_values()
 
     def writes(self) -> tuple[str, ...]:
         """What each of the parts writes."""
         return next(self.inner()).writes()
 
     def forward(self, subinjectors: Mapping[str, Inner]) -> Any:
-        turns = list(subinjectors.values())
-        return turns[self._iteration % len(turns)]()
+        return list(subinjectors.values())[self._turn]()
