@@ -12,6 +12,8 @@ from gradloom.plan.plan import Call
 
 State = MutableMapping[str, Any]
 
+_NAMES = (str, list, tuple, dict)
+
 
 class Bound:
     """A call whose networks are found once, so that an iteration only looks up what changes."""
@@ -23,8 +25,8 @@ class Bound:
             field: _find(networks, options[field]) for field, port in call.part.ports.items() if port is Port.NET
         }
         reads = [(field, options[field]) for field, port in call.part.ports.items() if port is Port.READ]
-        self._reads = tuple((field, names) for field, names in reads if isinstance(names, str | list | tuple))
-        self._constants = tuple(field for field, names in reads if not isinstance(names, str | list | tuple))
+        self._reads = tuple((field, names) for field, names in reads if isinstance(names, _NAMES))
+        self._constants = tuple(field for field, names in reads if not isinstance(names, _NAMES))
         self._single = sum(port is Port.WRITE for port in call.part.ports.values()) == 1 and any(
             isinstance(options[field], str) for field, port in call.part.ports.items() if port is Port.WRITE
         )
@@ -72,4 +74,6 @@ def _find(source: Mapping[str, Any], names: Any) -> Any:
         return None if names == "None" else source[names]
     if isinstance(names, list | tuple):
         return tuple(_find(source, name) for name in names)
+    if isinstance(names, dict):
+        return {option: _find(source, name) for option, name in names.items()}
     return names

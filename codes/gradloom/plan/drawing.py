@@ -118,6 +118,8 @@ def _value(value: Any) -> str:
         return f"{kind}({_arguments(own[1:])} {value.unit}s)"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{{_arguments(value.items())}}}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
