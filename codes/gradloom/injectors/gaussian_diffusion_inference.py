@@ -9,10 +9,9 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from gradloom.errors import RunError
 from gradloom.injectors._diffusion import Diffusion, DiffusionArgs, Estimate
 from gradloom.injectors._noise_schedules import BetaSchedule, evenly, with_stride
-from gradloom.injectors._sampling import ancestral, ddim
+from gradloom.injectors._sampling import Asked, ancestral, ddim
 from gradloom.parts import Arguments, Injector, Net, Write, widen
 
 Positive = Annotated[int, Gt(0)]
@@ -24,8 +23,9 @@ class GaussianDiffusionInference(Injector, type="gaussian_diffusion_inference"):
     """Draws images (B, C, H, W) in [-1, 1], timestep by timestep, from a network that `gaussian_diffusion` taught.
 
     They are `output_scale_factor` times as large as those that `model_input_keys` gives as `low_res`, (B, C, H, W), and
-    have as many channels; without any, of `output_shape`. The network predicts in eval mode and without gradients, and is left in
-    the mode that it was in, as in the ancestor it was not. The image that it means is kept in [-1, 1] at each timestep.
+    have as many channels; without any, they are of `output_shape`. The network predicts in eval mode and without
+    gradients, and is left in the mode that it was in, unlike in the ancestor. The image that it means is kept in
+    [-1, 1] at each timestep.
 
     Sampling is Ho et al.'s (arXiv 2006.11239, algorithm 2), over fewer timesteps as in arXiv 2102.09672, section 4; or
     with `use_ddim` Song et al.'s (arXiv 2010.02502). `conditioning_free` of `diffusion_args` calls the network a second
@@ -86,12 +86,14 @@ class GaussianDiffusionInference(Injector, type="gaussian_diffusion_inference"):
             return self.asked(generator, x, t, inputs)
 
         with evaluating(generator):
-            images = (
-                ddim(self.diffusion, asked, noise, self.ddim_eta)
-                if self.use_ddim
-                else ancestral(self.diffusion, asked, noise)
-            )
+            images = self.sample(asked, noise)
         return (images + 1) / 2 if self.undo_n1_to_1 else images
+
+    def sample(self, asked: Asked, noise: Tensor) -> Tensor:
+        """Images that sampling ends with."""
+        if self.use_ddim:
+            return ddim(self.diffusion, asked, noise, self.ddim_eta)
+        return ancestral(self.diffusion, asked, noise)
 
     def first(self, value: Any) -> Any:
         """Of a tensor as many samples as are to be drawn, anything else as it is."""
