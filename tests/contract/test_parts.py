@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.config.schedules import Linear
+from gradloom.injectors._diffusion import DiffusionArgs
+from gradloom.injectors._noise_schedules import BetaSchedule
 from gradloom.parts import Injector, Inner, Loss, Part, Port
 
 
@@ -39,6 +41,18 @@ def network() -> nn.Module:
     return nn.Conv2d(3, 3, 1)
 
 
+class Denoiser(nn.Module):
+    """A diffusion's network with a learned variance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: Tensor, timesteps: Tensor, low_res: Tensor) -> Tensor:
+        output: Tensor = self.layer(torch.cat([x, low_res], 1) * timesteps[:, None, None, None] / 50)
+        return output
+
+
 @dataclass
 class Case:
     """A part made from an example, and what stands at its ports; all that it draws is float64 unless said otherwise."""
@@ -50,7 +64,9 @@ class Case:
         writes = {field: "out" for field, port in self.cls.ports.items() if port is Port.WRITE}
         named = {option: _named(option, value) for option, value in self.example.items()}
         inner = {option: case.part() for option, case in self.example.items() if isinstance(case, Case)}
-        return self.cls(**writes | named | inner | more)
+        part = self.cls(**writes | named | inner | more)
+        part.setup()
+        return part
 
     def values(self, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
         torch.manual_seed(1)
@@ -66,6 +82,8 @@ def _named(name: str, value: Any) -> Any:
     """Put names where an example makes values."""
     if isinstance(value, list) and all(map(callable, value)):
         return tuple(f"{name}_{index}" for index in range(len(value)))
+    if isinstance(value, dict):
+        return {option: _named(f"{name}_{option}", inner) for option, inner in value.items()}
     return name if callable(value) else value
 
 
@@ -76,6 +94,8 @@ def _value(value: Any, dtype: torch.dtype) -> Any:
         return Inner(part, nets, values)
     if isinstance(value, list):
         return tuple(_value(item, dtype) for item in value)
+    if isinstance(value, dict):
+        return {option: _value(item, dtype) for option, item in value.items()}
     return value() if callable(value) else value
 
 
@@ -85,6 +105,13 @@ def inner(kind: type[Part], name: str, **example: Any) -> Case:
     return Case(cls, example)
 
 
+CHAIN = {
+    "beta_schedule": BetaSchedule("linear", 50),
+    "diffusion_args": DiffusionArgs("epsilon", "learned_range"),
+    "generator": Denoiser,
+    "model_input_keys": {"low_res": images},
+}
+TAUGHT = CHAIN | {"in_": images, "extra_model_output_keys": ()}
 GAN = {"discriminator": critic, "real": images, "fake": images}
 
 EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
@@ -95,6 +122,14 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "denormalize": [{"in_": images, "shift": 0.5, "scale": 2.0}],
         "direct": [{"in_": images}],
         "discriminator": [{"in_": images, "discriminator": critic}],
+        "gaussian_diffusion": [
+            TAUGHT | {"sampler_type": "uniform", "deterministic_timesteps_every": 2},
+            TAUGHT | {"sampler_type": "loss-second-moment", "channel_balancer_proportion": 0.5},
+        ],
+        "gaussian_diffusion_inference": [
+            CHAIN | {"output_scale_factor": 1, "respaced_timestep_spacing": 5, "undo_n1_to_1": True},
+            CHAIN | {"output_scale_factor": 1, "respaced_timestep_spacing": 5, "use_ddim": True, "ddim_eta": 0.5},
+        ],
         "generator": [{"in_": images, "generator": network}],
         "grey": [{"in_": images}],
         "interpolate": [{"in_": images, "scale_factor": 0.5, "mode": "area"}],
@@ -221,14 +256,18 @@ def test_a_copy_keeps_its_schedules(case: Case) -> None:
 def test_names_exactly_the_keys_at_its_ports(case: Case) -> None:
     part = case.part()
     assert len(part.reads()) == _count_keys(case)
-    assert part.writes() == (("out",) if isinstance(part, Injector) else ())
+    assert {*part.writes()} == ({"out"} if isinstance(part, Injector) else set())
 
 
 def _count_keys(case: Case) -> int:
     """How many keys an example gives a part to read, and the parts within it."""
     at_ports = [case.example.get(field) for field, port in case.cls.ports.items() if port is Port.READ]
-    keys = [value for given in at_ports for value in (given if isinstance(given, list) else [given]) if callable(value)]
+    keys = [value for given in at_ports for value in _several(given) if callable(value)]
     return len(keys) + sum(_count_keys(inner) for inner in case.example.values() if isinstance(inner, Case))
+
+
+def _several(given: Any) -> list[Any]:
+    return [*given.values()] if isinstance(given, dict) else given if isinstance(given, list) else [given]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -258,7 +297,7 @@ def test_has_finite_gradients(case: Case) -> None:
     values = case.values()
     for tensor in _tensors(case.part()(**values)):
         if tensor.requires_grad:
-            tensor.sum().backward()
+            tensor.sum().backward(retain_graph=True)
     for tensor in _tensors(values):
         assert tensor.grad is None or tensor.grad.isfinite().all()
 
