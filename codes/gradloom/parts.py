@@ -86,11 +86,11 @@ def port_of(annotation: Any) -> Port | None:
 
 
 def keys_in(names: Any) -> Iterator[str]:
-    """The state keys among the names at a port: words other than 'None', at any depth."""
+    """The state keys among the names at a port: words other than 'None', at any depth, in mappings too."""
     if isinstance(names, str):
         yield from () if names == "None" else (names,)
-    elif isinstance(names, list | tuple):
-        for name in names:
+    elif isinstance(names, list | tuple | dict):
+        for name in names.values() if isinstance(names, dict) else names:
             yield from keys_in(name)
 
 

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from gradloom.config.schedules import Linear
 from gradloom.parts import Injector, Inner, Loss, Part, Port, keys_in
+from gradloom.injectors._diffusion import DiffusionArgs
+from gradloom.injectors._noise_schedules import BetaSchedule
+from gradloom.parts import Injector, Inner, Loss, Part, Port
 
 
 def images() -> Tensor:
@@ -71,6 +74,18 @@ def recurrent() -> nn.Module:
     return nn.Bilinear(6, 6, 6)
 
 
+class Denoiser(nn.Module):
+    """A diffusion's network with a learned variance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: Tensor, timesteps: Tensor, low_res: Tensor) -> Tensor:
+        output: Tensor = self.layer(torch.cat([x, low_res], 1) * timesteps[:, None, None, None] / 50)
+        return output
+
+
 @dataclass
 class Case:
     """A part made from an example, and what stands at its ports; all that it draws is float64 unless said otherwise."""
@@ -93,6 +108,10 @@ class Case:
         yield from (key for field in self.writes() for key in keys_in(getattr(part, field)))
         for case, inner in zip(_within(self), part.inner(), strict=True):
             yield from case.written(inner)
+        inner = {option: case.part() for option, case in self.example.items() if isinstance(case, Case)}
+        part = self.cls(**writes | named | inner | more)
+        part.setup()
+        return part
 
     def values(self, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
         torch.manual_seed(1)
@@ -112,6 +131,8 @@ def _named(name: str, value: Any) -> Any:
         return {key: _named(key, item) for key, item in value.items()}
     if isinstance(value, list) and all(map(callable, value)):
         return tuple(f"{name}_{index}" for index in range(len(value)))
+    if isinstance(value, dict):
+        return {option: _named(f"{name}_{option}", inner) for option, inner in value.items()}
     return name if callable(value) else value
 
 
@@ -124,6 +145,7 @@ def _value(value: Any, dtype: torch.dtype) -> Any:
         return tuple(_value(item, dtype) for item in value)
     if isinstance(value, dict):
         return {key: _value(item, dtype) for key, item in value.items()}
+        return {option: _value(item, dtype) for option, item in value.items()}
     return value() if callable(value) else value
 
 
@@ -139,6 +161,13 @@ def inner(kind: type[Part], name: str, **example: Any) -> Case:
     return Case(cls, example)
 
 
+CHAIN = {
+    "beta_schedule": BetaSchedule("linear", 50),
+    "diffusion_args": DiffusionArgs("epsilon", "learned_range"),
+    "generator": Denoiser,
+    "model_input_keys": {"low_res": images},
+}
+TAUGHT = CHAIN | {"in_": images, "extra_model_output_keys": ()}
 GAN = {"discriminator": critic, "real": images, "fake": images}
 
 EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
@@ -156,6 +185,14 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
             {"part": inner(Injector, "sr_diffs", mode="produce_diff", lq=video, hq=video), "aslist": True},
         ],
         "frequency_bin_normalize": [{"in_": images, "stats_file": statistics()}],
+        "gaussian_diffusion": [
+            TAUGHT | {"sampler_type": "uniform", "deterministic_timesteps_every": 2},
+            TAUGHT | {"sampler_type": "loss-second-moment", "channel_balancer_proportion": 0.5},
+        ],
+        "gaussian_diffusion_inference": [
+            CHAIN | {"output_scale_factor": 1, "respaced_timestep_spacing": 5, "undo_n1_to_1": True},
+            CHAIN | {"output_scale_factor": 1, "respaced_timestep_spacing": 5, "use_ddim": True, "ddim_eta": 0.5},
+        ],
         "generator": [{"in_": images, "generator": network}],
         "grey": [{"in_": images}],
         "image_patch": [{"in_": images, "patch_size": 4}],
@@ -316,6 +353,7 @@ def test_names_exactly_the_keys_at_its_ports(case: Case) -> None:
     part = case.part()
     assert len(part.reads()) == _count_keys(case)
     assert part.writes() == tuple(dict.fromkeys(case.written(part)))
+    assert {*part.writes()} == ({"out"} if isinstance(part, Injector) else set())
 
 
 def _count_keys(case: Case) -> int:
@@ -323,6 +361,12 @@ def _count_keys(case: Case) -> int:
     at_ports = [case.example.get(field) for field, port in case.cls.ports.items() if port is Port.READ]
     keys = [value for given in at_ports for value in (given if isinstance(given, list) else [given]) if callable(value)]
     return len(keys) + sum(map(_count_keys, _within(case)))
+    keys = [value for given in at_ports for value in _several(given) if callable(value)]
+    return len(keys) + sum(_count_keys(inner) for inner in case.example.values() if isinstance(inner, Case))
+
+
+def _several(given: Any) -> list[Any]:
+    return [*given.values()] if isinstance(given, dict) else given if isinstance(given, list) else [given]
 
 
 @pytest.mark.parametrize("case", CASES)

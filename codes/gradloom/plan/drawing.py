@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from gradloom.config.schedules import Schedule
@@ -120,6 +120,10 @@ def _value(value: Any) -> str:
         return f"{kind}({_arguments(own[1:])} {value.unit}s)"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
+    if is_dataclass(value) and not isinstance(value, type):
+        return _value({field.name: getattr(value, field.name) for field in fields(value)})
+    if isinstance(value, dict):
+        return f"{{{_arguments(value.items())}}}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
