@@ -203,6 +203,12 @@ class Part(nn.Module, FromNode):
         """Whether any option changes over the run."""
         return bool(self._schedules) or any(part.scheduled for part in self.inner())
 
+    def scheduled_values(self) -> Iterator[Any]:
+        """The values that scheduled options have now."""
+        yield from (getattr(self, field) for field in self._schedules)
+        for part in self.inner():
+            yield from part.scheduled_values()
+
     def advance(self, iteration: int, iterations_per_epoch: int) -> None:
         """Give every scheduled option its value in an iteration."""
         for field, schedule in self._schedules.items():
