@@ -415,6 +415,9 @@ def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | Non
 class Company(Protocol):
     """The processes that train together."""
 
+    processes: int
+    number: int  # of this one, from 0
+
     def add(self, tensor: Tensor) -> None:
         """Put the sum over all processes in the tensor's place."""
 
@@ -430,10 +433,11 @@ class Adopts(Protocol):
 class InCompany(nn.Module):
     """A module of a network that asks other processes for sums while it trains; all of them have to ask alike.
 
-    The trainer gives it the company. A run has all processes call a network with such modules equally often.
+    The trainer gives it the company. Where it asks in forward passes, all processes call its network equally often.
     """
 
     company: Company | None = None
+    asks_in_passes = True  # and not between iterations only
 
     def everyones(self, tensor: Tensor) -> Tensor:
         """Put the sum over all processes in the tensor's place, and return it."""

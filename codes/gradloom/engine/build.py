@@ -73,7 +73,7 @@ def _sharing_statistics(module: nn.Module, option: Node, world: World) -> nn.Mod
 
 def talks(network: nn.Module) -> bool:
     """Whether a network asks other processes in its forward passes."""
-    return any(isinstance(one, InCompany) for one in network.modules())
+    return any(isinstance(one, InCompany) and one.asks_in_passes for one in network.modules())
 
 
 def averages(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Average]:

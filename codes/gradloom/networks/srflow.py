@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -19,6 +18,7 @@ from gradloom.networks._flow_layers import (
     SqueezeLayer,
     log_density,
 )
+from gradloom.networks._full_precision import in_full
 from gradloom.networks._rrdb_features import RRDBFeatures, stacked
 from gradloom.networks._sizes import Positive
 from gradloom.parts import networks, widen
@@ -201,7 +201,7 @@ class SRFlow(nn.Module):
         pixels, x = gt.shape[-2] * gt.shape[-1], widen(gt)
         if noise and self.flow.augmentation.noiseQuant:
             x = x + (torch.rand_like(x) - 0.5) / self.quant
-        with _in_full(x.device):
+        with in_full(x.device):
             latents, gain = self.flowUpsamplerNet(x, features)
         logdet = gain - (math.log(self.quant) * pixels if noise else 0.0)
         likelihood, bits = log_density(latents[-1]), math.log(2.0) * pixels
@@ -232,7 +232,7 @@ class SRFlow(nn.Module):
             deviation = 1.0 if eps_std is None else eps_std
             drawn = [deviation * torch.randn(shape, dtype=deepest.dtype, device=deepest.device) for shape in shapes]
             latents = [*drawn[:-1], drawn[-1] if z is None else z]
-        with _in_full(deepest.device):
+        with in_full(deepest.device):
             image, gain = self.flowUpsamplerNet(latents, features, reverse=True)
         pixels = image.shape[-2] * image.shape[-1]
         return image, (math.log(self.quant) * pixels if noise else 0.0) - gain, features[0]
@@ -292,12 +292,6 @@ class FlowUpsampler(nn.Module):
                 x, gain = layer(x, features[level], reverse=True)
             total = total + gain
         return x, total
-
-
-def _in_full(device: torch.device) -> AbstractContextManager[object]:
-    """Within it nothing is rounded to half precision, which a flow could not be turned round in."""
-    halved = torch.is_autocast_enabled(device.type) if device.type != "meta" else False
-    return torch.autocast(device.type, enabled=False) if halved else nullcontext()
 
 
 def _steps(flow: Flow) -> list[int]:
