@@ -79,6 +79,70 @@ def into_each(section: str, inner: str, option: str) -> Callable[[Fields, str], 
     return mend
 
 
+_MODELS = ("which_model", "which_model_G", "which_model_D")
+
+
+def of(model: str, mend: Callable[[Fields, str], str]) -> Callable[[Fields, str], str]:
+    """Mend the options of one network only."""
+
+    def mend_if(fields: Fields, key: str) -> str:
+        named = fields.get("which_model")
+        return mend(fields, key) if named and named.value == model else ""
+
+    return mend_if
+
+
+def forget_within(**why: str) -> Callable[[Fields, str], str]:
+    """Drop options of the mapping at hand, saying why."""
+
+    def mend(fields: Fields, key: str) -> str:
+        inner = fields[key].fields
+        found = [option for option in inner if option.replace("-", "_") in why]
+        if found:
+            kept = {option: node for option, node in inner.items() if option not in found}
+            fields[key] = replace(fields[key], value=kept)
+        told = "; ".join(f"{option}, since {why[option.replace('-', '_')]}" for option in found)
+        return told and f"dropped: {told}"
+
+    return mend
+
+
+def start_part(part: str) -> Callable[[Fields, str], str]:
+    """Let a part of the network start from the weights that the option names."""
+
+    def mend(fields: Fields, key: str) -> str:
+        node = fields.pop(key)
+        if node.value is None:
+            return ""
+        fields[part] = node
+        return move_under("pretrained_parts")(fields, part)
+
+    return mend
+
+
+def into_networks(model: str, option: str) -> Callable[[Fields, str], str]:
+    """Give an option to each network of a kind that does not say it; silently none where there is no such network."""
+
+    def mend(fields: Fields, key: str) -> str:
+        entries = dict(fields["networks"].fields) if "networks" in fields else {}
+        meant = {
+            name: entry for name, entry in entries.items() if _model(entry) == model and option not in entry.fields
+        }
+        for name, entry in meant.items():
+            given = fields[key].at(join(entry.path, option))
+            entries[name] = replace(entry, value={**entry.fields, option: given})
+        if meant:
+            fields["networks"] = replace(fields["networks"], value=entries)
+            del fields[key]
+        return f"read as networks.{', '.join(meant)}.{option}" if meant else ""
+
+    return mend
+
+
+def _model(network: Node) -> Any:
+    return next((network.fields[key].value for key in _MODELS if key in network.fields), None)
+
+
 _AROUND = {"type", "weight", "after", "before", "every", "train", "eval", "grad", "no_grad", "no_accum"}
 
 
@@ -143,10 +207,22 @@ def _is(*values: Any) -> Callable[[Any], bool]:
 
 _OFF = _is(False, None)
 
+_OF_FLOWS = {
+    "patch_size": "images may be of any size that the levels halve evenly",
+    "noInitialInj": "it was never read",
+    "fea_up0": "features are made in the sizes that the levels need",
+    "fea_up_1": "features are made in the sizes that the levels need",
+    "hidden_channels": "it was never read; 'CondAffineSeparatedAndCond' has them",
+    "levelConditional": "it had no effect",
+    "condAff": "it had no effect",
+    "condFtAffine": "it had no effect",
+}
+
 RULES = (
     Rule("model", forget("every run is trained by the one trainer")),
     Rule("distortion", forget("nothing reads it")),
     Rule("suffix", forget("nothing reads it")),
+    Rule("scale", into_networks("srflow", "flow_scale")),
     Rule("scale", forget("each dataset and network has its own")),
     Rule("amp_opt_level", forget("apex is gone; see 'precision'")),
     Rule("cuda_benchmarking_enabled", forget("cuDNN's benchmark is on")),
@@ -171,6 +247,10 @@ RULES = (
     Rule("networks.*.do_checkpointing", rename("checkpointing_enabled")),
     Rule("networks.*.wandb_debug", forget("it watched a network in Weights & Biases")),
     Rule("networks.*.args", rename("kwargs")),
+    Rule("networks.*.K", of("srflow", move_under("flow"))),
+    Rule("networks.*.pretrain_rrdb", of("srflow", start_part("RRDB"))),
+    Rule("networks.*.pretrain_path", of("rrdb_latent_wrapper", start_part("wrappedRRDB"))),
+    Rule("networks.*.flow", of("srflow", forget_within(**_OF_FLOWS))),
     *(Rule(f"steps.*.{key}", move_under("optimizer_params")) for key in ("lr", "weight_decay", "beta1", "beta2")),
     Rule("keep_optimizer_states_on_cpu", into_each("steps", "optimizer_params", "offload"), only=_is(True)),
     Rule("steps.*.generator", forget("it was never read")),
