@@ -15,6 +15,8 @@ OPTIONS = {
     "RRDBNet": ("in_nc: 3\nout_nc: 3\nnf: 4\nnb: 1\nscale: 2\ngc: 2", (2, 3, 8, 8)),
     "discriminator_vgg_128_gn": ("in_nc: 3\nnf: 8\nimage_size: 32", (2, 3, 32, 32)),
     "small_classifier": ("image_size: 16\nwidth: 4", (2, 3, 16, 16)),
+    "resnet18": ("custom_head_logits: 4", (2, 3, 32, 32)),
+    "cifar_resnet18": ("num_classes: 4", (2, 3, 32, 32)),
 }
 
 
