@@ -400,7 +400,7 @@ def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | Non
     """The keys that a dataset's class declares: a tuple, or a class method that is given the options."""
     declared = getattr(dataset, "keys", None)
     if callable(declared):
-        return tuple(declared(**arguments))
+        declared = declared(**arguments)  # None where that is up to a dataset within it that does not say
     return None if declared is None else tuple(declared)
 
 
