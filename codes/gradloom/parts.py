@@ -344,7 +344,7 @@ datasets = Registry[Dataset[Any]]("dataset", "gradloom.datasets")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice(FromNode, Generic[T]):
     """Something that an option chooses by name, with options of its own, to be built when it is needed."""
 
@@ -355,6 +355,9 @@ class Choice(FromNode, Generic[T]):
     name: str
     make: Callable[..., T]
     arguments: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{option}={value}' for option, value in self.arguments.items())})"
 
     def build(self, **more: Any) -> T:
         """Build it, with more arguments than the options gave."""
