@@ -63,6 +63,11 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
      "as 'which_model'"]),
     ("networks: {g: {which_model_D: x}}", {"networks": {"g": {"which_model": "x"}}}, ["networks.g.which_model_D: read "
      "as 'which_model'"]),
+    ("networks: {g: {which_model: byol, subnet: {which_model_G: resnet52}}, h: {which_model: resnet52, subnet: {"
+     "which_model_D: x}}}", {"networks": {"g": {"which_model": "byol", "subnet": {"which_model": "resnet50"}},
+     "h": {"which_model": "resnet50", "subnet": {"which_model": "x"}}}}, ["networks.g.subnet.which_model_G: read as "
+     "'which_model'", "networks.h.subnet.which_model_D: read as 'which_model'", "networks.h.which_model: read as "
+     "'resnet50'", "networks.g.subnet.which_model: read as 'resnet50'"]),
     ("networks: {g: {args: {nf: 3}}}", {"networks": {"g": {"kwargs": {"nf": 3}}}}, ["networks.g.args: read as "
      "'kwargs'"]),
     ("{keep_optimizer_states_on_cpu: true, steps: {s: {lr: 1}, t: {optimizer_params: {offload: false}}, u: {}}}",
@@ -131,6 +136,7 @@ KEPT = [
     "fp16: 1",
     "networks: {f: {which_model: other, K: 2, pretrain_path: x, flow: {patch_size: 3}}}",
     "networks: {f: {which_model: srflow, flow: {K: 2}}}",
+    "networks: {g: {which_model: resnet50, subnet: {which_model: resnet50}}}",
     "networks: [which_model_G]",
     "steps: {s: 3}",
     "networks:",

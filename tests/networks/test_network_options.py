@@ -19,6 +19,8 @@ OPTIONS = {
     "rrdb_srflow": ("in_nc: 3\nout_nc: 3\nnf: 4\nnb: 1\nscale: 2\ngc: 2", (2, 3, 8, 8)),
     "rrdb_latent_wrapper": ("in_nc: 3\nout_nc: 3\nnf: 8\nnb: 1\nblocks_for_latent: [0]\ngc: 2", (2, 3, 8, 8)),
     "small_classifier": ("image_size: 16\nwidth: 4", (2, 3, 16, 16)),
+    "resnet18": ("custom_head_logits: 4", (2, 3, 32, 32)),
+    "cifar_resnet18": ("num_classes: 4", (2, 3, 32, 32)),
 }
 
 
