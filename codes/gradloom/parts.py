@@ -399,8 +399,7 @@ class DatasetChoice(Choice[Dataset[Any]]):
 def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The keys that a dataset's class declares: a tuple, or a class method that is given the options."""
     declared = getattr(dataset, "keys", None)
-    if callable(declared):
-        return tuple(declared(**arguments))
+    declared = declared(**arguments) if callable(declared) else declared
     return None if declared is None else tuple(declared)
 
 

@@ -85,6 +85,13 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("steps: {s: {injectors: {i: {type: for_each, subtype: grey, in: a, out: b, aslist: true}}}}", {"steps": {"s": {
      "injectors": {"i": {"type": "for_each", "aslist": True, "part": {"type": "grey", "in": "a", "out": "b"}}}}}},
      ["steps.s.injectors.i.subtype: read as part: {type: grey, in, out}"]),
+    ("datasets: {train: {mode: paired_frame, needs_metadata: true}}", {"datasets": {"train": {"mode": "paired_frame",
+     "strict": True}}}, ["datasets.train.needs_metadata: read as 'strict'"]),
+    ("datasets: {val: {mode: fullimage, min_tile_size: 32}}", {"datasets": {"val": {"mode": "fullimage"}}},
+     ["datasets.val.min_tile_size: dropped: it cuts no tiles"]),
+    ("datasets: {train: {mode: combined, scale: 2, a: {mode: photos}, b: {mode: photos, scale: 4}, c: {mode: zipfile}}}",
+     {"datasets": {"train": {"mode": "combined", "a": {"mode": "photos", "scale": 2}, "b": {"mode": "photos", "scale":
+     4}, "c": {"mode": "zipfile"}}}}, ["datasets.train.scale: read as *.scale"]),
     ("train: {warmup_steps: 5}", {"train": {"warmup_iter": 5}}, ["train.warmup_steps: read as 'warmup_iter'"]),
     ("train: {warmup_steps: 5, warmup_iter: 6}", {"train": {"warmup_iter": 6}}, ["train.warmup_steps: dropped: "
      "'warmup_iter' is there too"]),
@@ -111,6 +118,9 @@ KEPT = [
     "logger: {recurrent_visual_indices: [0], is_mel_spectrogram: true}",
     "fp16: 1",
     "networks: [which_model_G]",
+    "datasets: {train: {mode: fullimage, min_tile_size: 32, target_size: 32}}",
+    "datasets: {train: {mode: mine, min_tile_size: 32, needs_metadata: true, scale: 2}}",
+    "datasets: {train: {scale: 2}}",
     "steps: {s: 3}",
     "networks:",
 ]
