@@ -97,7 +97,8 @@ class FullImage(Dataset[dict[str, Tensor]]):
             lq = self._shrink(hq) if lq is None else lq
             sample = {"hq": hq, "lq": lq, **_seen("gt", hq, None), **_seen("lq", lq, None)}
         for key in ("lq", "lq_fullsize_ref") if self.lq_noise else ():
-            sample[key][:3] += torch.randn(3, *sample[key].shape[-2:]) * (self.lq_noise / 255)
+            noise = torch.randn(3, *sample[key].shape[-2:]) * (self.lq_noise / 255)
+            sample[key] = torch.cat([sample[key][:3] + noise, sample[key][3:]])
         return sample
 
     def _pair(self, index: int) -> tuple[Tensor, Tensor | None]:

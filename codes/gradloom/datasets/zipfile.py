@@ -58,7 +58,7 @@ class ZipFile(Dataset[dict[str, Tensor]]):
         name = self.names[index]
         sample = {"hq": self._image(name)}
         if self.paired_mode:
-            sample |= {"alt_hq": self._image(_other(name)), "has_alt": torch.tensor(True)}
+            sample |= {"alt_hq": self._image(other_name(name)), "has_alt": torch.tensor(True)}
         return sample
 
     def _image(self, name: str) -> Tensor:
@@ -79,7 +79,7 @@ class ZipFile(Dataset[dict[str, Tensor]]):
         return self._open[1]
 
 
-def _other(name: str) -> str:
+def other_name(name: str) -> str:
     """The other of a pair: the last digit before the ending, 0 or 1, is the other way round."""
     path = PurePosixPath(name)
     last = {"0": "1", "1": "0"}.get(path.stem[-1:])
