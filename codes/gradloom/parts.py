@@ -427,8 +427,7 @@ class DatasetChoice(Choice[Dataset[Any]]):
 def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The keys that a dataset's class declares: a tuple, or a class method that is given the options."""
     declared = getattr(dataset, "keys", None)
-    if callable(declared):
-        declared = declared(**arguments)  # None where that is up to a dataset within it that does not say
+    declared = declared(**arguments) if callable(declared) else declared  # None of a dataset within that does not say
     return None if declared is None else tuple(declared)
 
 

@@ -135,6 +135,7 @@ ONLY_DATA = {
     ("importlib.resources", "gradloom.datasets.photos"),
     ("pickle.UnpicklingError", "gradloom.evaluators._inception"),
     ("pickle.UnpicklingError", "gradloom.networks._resnets"),
+    ("pickle.UnpicklingError", "gradloom.datasets._tiles"),
 }
 
 
