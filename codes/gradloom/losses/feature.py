@@ -15,7 +15,7 @@ class Feature(Featured, type="feature"):
     ESRGAN (arXiv 1809.00219, section 3.3); images are normalised to ImageNet's mean and deviation first. `real` gets
     no gradient.
 
-        vgg            VGG19, up to its layer 34 unless `layer` says otherwise, which is conv5_4: H and W are at least 16
+        vgg            VGG19, up to its layer 34 unless `layer` says otherwise: conv5_4, for H and W of 16 or more
         vgg_bn         the same with batch norms; conv5_4 is its layer 49
         wide_resnet    Wide ResNet-50-2 up to layer3, its row 6
 

@@ -23,6 +23,7 @@ class Translational(Loss, type="translational"):
     inputs it was made from, of which one is the `out` of an injector `image_patch`. One of the other three corners is
     drawn at random for the batch; what the generator makes of its patch, which is at `<out>_top_right`,
     `<out>_bottom_left` or `<out>_bottom_right`, is compared in the O x O pixels that all four patches have in common.
+    In evaluations each patch is the whole image, and all of it is compared.
     """
 
     generator: Net
@@ -44,15 +45,17 @@ class Translational(Loss, type="translational"):
         if [patch] != [*keys_in(patch)]:
             raise ValueError(f"'fake' has {patch!r} where the key of a patch is wanted")
         if self.overlap >= self.patch_size:
-            raise ValueError(f"'overlap' has to be less than 'patch_size'; {self.overlap} is not less than {self.patch_size}")
+            raise ValueError(
+                f"'overlap' has to be less than 'patch_size'; {self.overlap} is not less than {self.patch_size}"
+            )
         self.corners = tuple(f"{patch}_{corner}" for corner in _CORNERS)
 
-    def forward(
-        self, generator: nn.Module, real: Tensor, fake: tuple[Any, ...], corners: tuple[Tensor, ...]
-    ) -> Scalar:
+    def forward(self, generator: nn.Module, real: Tensor, fake: tuple[Any, ...], corners: tuple[Tensor, ...]) -> Scalar:
         turn = int(torch.randint(len(_CORNERS), (), device="cpu"))
         index = self.input_alteration_index
         made = regenerate(generator, fake, index, corners[turn], self.generator_output_index, self.detach_fake)
+        if not self.training:
+            return distance(self.criterion, made, real)
         self._check_size(made)
         self._check_size(real)
         border = self.patch_size - self.overlap
