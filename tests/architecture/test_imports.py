@@ -136,6 +136,7 @@ ONLY_DATA = {
     ("pickle.UnpicklingError", "gradloom.evaluators._inception"),
     ("pickle.UnpicklingError", "gradloom.networks._resnets"),
     ("pickle.UnpicklingError", "gradloom.datasets._tiles"),
+    ("pickle.UnpicklingError", "gradloom.losses._extractors"),
 }
 
 

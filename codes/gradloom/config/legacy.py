@@ -191,6 +191,10 @@ def forget_without(other: str, why: str) -> Callable[[Fields, str], str]:
 
     def mend(fields: Fields, key: str) -> str:
         return "" if other in fields else forget(why)(fields, key)
+
+    return mend
+
+
 def hand_down(kind: str, *options: str) -> Callable[[Fields, str], str]:
     """Move options of a part of one type into each of the parts within it, unless they have such ones themselves."""
 

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from gradloom.losses._adversarial import judge
-from gradloom.losses._penalties import full_precision, gradient_norms
+from gradloom.losses._penalty import full_precision, gradients, norms
 from gradloom.parts import TRAINED, Loss, Metrics, Net, Read, Scalar, widen
 
 
@@ -26,5 +26,5 @@ class GradientPenalty(Loss, type="gradient_penalty"):
     def forward(self, discriminator: nn.Module, at: Tensor) -> tuple[Scalar, Metrics]:
         samples = widen(at).detach().requires_grad_()
         with full_precision(samples):
-            norms = gradient_norms(judge(discriminator, (samples,)), samples)
-            return (norms - self.centre).square().mean(), {"norm": norms.detach().mean()}
+            steepness = norms(gradients(judge(discriminator, (samples,)), samples))
+            return (steepness - self.centre).square().mean(), {"norm": steepness.detach().mean()}

@@ -1,5 +1,6 @@
 """What StyleGAN2's networks cost each other."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from annotated_types import Gt
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gradloom.losses._adversarial import inputs, judge, on_tensors
-from gradloom.losses._penalties import full_precision, gradient_norms
+from gradloom.losses._penalty import full_precision, gradients, penalty
 from gradloom.parts import TRAINED, Arguments, Loss, Metrics, Net, Scalar, Scheduled, widen
 
 
@@ -64,6 +65,11 @@ class Stylegan2Divergence(Loss, type="stylegan2_divergence"):
         """Whether iterations differ, as those with and without a penalty do."""
         return super().scheduled or self.gradient_penalty_frequency is not None
 
+    def scheduled_values(self) -> Iterator[Any]:
+        """What differs between iterations: whether they have a penalty, too."""
+        yield from super().scheduled_values()
+        yield self._penalises
+
     def advance(self, iteration: int, iterations_per_epoch: int) -> None:
         """See whether the iteration has a penalty."""
         super().advance(iteration, iterations_per_epoch)
@@ -84,9 +90,8 @@ class Stylegan2Divergence(Loss, type="stylegan2_divergence"):
         with full_precision(samples):
             d_real = judge(discriminator, (samples,))
         loss, metrics = self._compare(d_real, d_fake)
-        norms = gradient_norms(d_real, samples)
-        penalty = self.gradient_penalty_weight * (norms - self.gradient_penalty_centre).square().mean()
-        return loss + penalty, {**metrics, "gradient_penalty": penalty.detach()}
+        steep = self.gradient_penalty_weight * penalty(gradients(d_real, samples), self.gradient_penalty_centre)
+        return loss + steep, {**metrics, "gradient_penalty": steep.detach()}
 
     def _compare(self, d_real: Tensor, d_fake: Tensor) -> tuple[Scalar, Metrics]:
         """What the scores cost the discriminator, and their means."""

@@ -8,7 +8,7 @@ from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from gradloom.errors import RunError
-from gradloom.losses._penalties import full_precision
+from gradloom.losses._penalty import full_precision
 from gradloom.parts import TRAINED, Loss, Metrics, Net, Read, Scalar, widen
 
 
