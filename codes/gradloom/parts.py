@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, dataclass_transform,
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 from typing_extensions import TypeAliasType
 
@@ -258,6 +259,7 @@ class Evaluator(Part):
 
 networks = Registry[nn.Module]("network", "gradloom.networks")
 datasets = Registry[Dataset[Any]]("dataset", "gradloom.datasets")
+optimizers = Registry[Optimizer]("optimizer", "gradloom.optimizers")
 
 Scalar = Tensor
 """A tensor without dimensions, of the computation's dtype."""

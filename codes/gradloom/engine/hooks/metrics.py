@@ -56,10 +56,7 @@ class Metrics(Hook):
             self._report(run)
 
     def _report(self, run: Run) -> None:
-        values: dict[str, float] = {**self._means(run)}
-        for step, (optimizer, _) in run.trainer.rates.initial.items():
-            values[f"lr/{step}"] = float(optimizer.param_groups[0]["lr"])
-        values |= self._skipped
+        values: dict[str, float] = self._means(run) | run.trainer.rates.now() | self._skipped
         run.report("train", values | self._speed(run))
         self._sums, self._skipped, self._iterations = {}, {}, 0
 
