@@ -11,14 +11,28 @@ if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer
     from gradloom.engine.trainer import Trainer as ExtensibleTrainer
     from gradloom.errors import Diverged, Fault, Mark, OptionsError, RunError
-    from gradloom.parts import TRAINED, Arguments, Evaluator, Injector, Loss, Need, Net, Read, Scheduled, Write
+    from gradloom.parts import (
+        TRAINED,
+        Arguments,
+        DatasetChoice,
+        Evaluator,
+        Injector,
+        Inner,
+        Loss,
+        Need,
+        Net,
+        NetworkChoice,
+        Read,
+        Scheduled,
+        Write,
+    )
     from gradloom.plan.compile import load
     from gradloom.plan.plan import Plan
 
 __all__ = [
-    "TRAINED", "Arguments", "Diverged", "Evaluator", "ExtensibleTrainer", "Fault", "Injector", "Loss", "Mark", "Need",
-    "Net", "OptionsError", "Plan", "Read", "RunError", "Scheduled", "Trainer", "Write", "datasets", "load",
-    "load_network", "networks",
+    "TRAINED", "Arguments", "DatasetChoice", "Diverged", "Evaluator", "ExtensibleTrainer", "Fault", "Injector", "Inner",
+    "Loss", "Mark", "Need", "Net", "NetworkChoice", "OptionsError", "Plan", "Read", "RunError", "Scheduled", "Trainer",
+    "Write", "datasets", "load", "load_network", "networks",
 ]  # fmt: skip
 
 _HOMES = {
@@ -26,7 +40,8 @@ _HOMES = {
     "gradloom.engine.trainer": ("Trainer",),
     "gradloom.errors": ("Diverged", "Fault", "Mark", "OptionsError", "RunError"),
     "gradloom.parts": (
-        "TRAINED", "Arguments", "Evaluator", "Injector", "Loss", "Need", "Net", "Read", "Scheduled", "Write",
+        "TRAINED", "Arguments", "DatasetChoice", "Evaluator", "Injector", "Inner", "Loss", "Need", "Net",
+        "NetworkChoice", "Read", "Scheduled", "Write",
     ),
     "gradloom.plan.compile": ("load",),
     "gradloom.plan.plan": ("Plan",),

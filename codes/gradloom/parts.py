@@ -17,11 +17,23 @@ never sees the state, so what it declares is all that it can touch.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import Field, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import Field, dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Self,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import torch
 from annotated_types import Ge, Gt
@@ -30,8 +42,10 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 from typing_extensions import TypeAliasType
 
-from gradloom.config.binding import Wants
+from gradloom.config.binding import FromNode, Wants, bind, make
+from gradloom.config.node import Node
 from gradloom.config.schedules import Schedule, at
+from gradloom.errors import Fault
 from gradloom.gates import Gate
 from gradloom.registry import Registry
 
@@ -42,6 +56,7 @@ class Port(Enum):
     READ = "reads the state key"
     WRITE = "writes the state key"
     NET = "calls the network"
+    PART = "calls the part"
 
 
 Read = Annotated[str, Port.READ, Wants("a state key")]
@@ -63,7 +78,9 @@ TRAINED = "(the trained network)"
 
 
 def port_of(annotation: Any) -> Port | None:
-    """Find the port in an annotation such as `Read`, `Read | None` or `tuple[Read, ...]`."""
+    """Find the port in an annotation such as `Read`, `Read | None`, `tuple[Read, ...]` or `Loss`."""
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return Port.PART
     if get_origin(annotation) is Annotated:
         return next((extra for extra in annotation.__metadata__ if isinstance(extra, Port)), None)
     return next((port for inner in get_args(annotation) if (port := port_of(inner))), None)
@@ -90,7 +107,7 @@ class Need:
 
 @dataclass_transform(kw_only_default=True)
 @dataclass(kw_only=True, eq=False, repr=False)
-class Part(nn.Module):
+class Part(nn.Module, FromNode):
     """A named, typed piece of a plan. It is cheap to make; `setup` does what is costly."""
 
     registry: ClassVar[Registry[Any]]
@@ -101,18 +118,26 @@ class Part(nn.Module):
     before: int | None = None
     every: Annotated[int, Gt(0)] = 1
 
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Make a module before its options are set, as parts among these become modules of this one."""
+        part = super().__new__(cls)
+        nn.Module.__init__(part)
+        return part
+
     def __init_subclass__(cls, type: str | None = None) -> None:
         super().__init_subclass__()
         dataclass(kw_only=True, eq=False, repr=False)(cls)
         hints = get_type_hints(cls, include_extras=True)
         cls.ports = {field: port for field, hint in hints.items() if (port := port_of(hint))}
+        for field, port in cls.ports.items():
+            if port is Port.PART and field in vars(cls):
+                delattr(cls, field)  # a default, which would stand before a module of that name
         if type is not None:
             _check_forward(cls)
             cls.type_name = type
             cls.registry.add(type, cls)
 
     def __post_init__(self) -> None:
-        nn.Module.__init__(self)
         self._schedules: dict[str, Schedule] = {}
         for name, port in self.ports.items():
             if port is Port.READ and getattr(self, name) == "None":
@@ -124,6 +149,29 @@ class Part(nn.Module):
 
     def check(self) -> None:
         """Raise a `ValueError` that says what is wrong with options that only together are wrong."""
+
+    @classmethod
+    def from_node(cls, node: Node, faults: list[Fault]) -> Any:
+        """Make the part within a part that an option describes by its `type` and its options."""
+        if not isinstance(node.value, dict):
+            faults.append(node.fault(f"expected {cls.in_words}, got {node.show()}"))
+            return None
+        outer = {field.name.rstrip("_") for field in fields(cls)}
+        faults += [
+            node.fields[option].fault("this belongs to the part around it; write it there")
+            for option in node.fields
+            if option in outer
+        ]
+        chosen = cls.registry.choose(node, "type", faults)
+        return make(chosen, node, faults, {"type", *outer}) if chosen else None
+
+    def inner(self) -> Iterator["Part"]:
+        """The parts that are options of this one."""
+        return (part for part in self.children() if isinstance(part, Part))
+
+    def whole(self) -> Iterator["Part"]:
+        """The part and all parts within it, at any depth."""
+        return (part for part in self.modules() if isinstance(part, Part))
 
     def setup(self) -> None:
         """Build what the part owns, such as buffers, once the whole plan is known to be sound."""
@@ -152,16 +200,25 @@ class Part(nn.Module):
     @property
     def scheduled(self) -> bool:
         """Whether any option changes over the run."""
-        return bool(self._schedules)
+        return bool(self._schedules) or any(part.scheduled for part in self.inner())
+
+    def scheduled_values(self) -> Iterator[Any]:
+        """The values that scheduled options have now."""
+        yield from (getattr(self, field) for field in self._schedules)
+        for part in self.inner():
+            yield from part.scheduled_values()
 
     def advance(self, iteration: int, iterations_per_epoch: int) -> None:
         """Give every scheduled option its value in an iteration."""
         for field, schedule in self._schedules.items():
             setattr(self, field, at(schedule, iteration, iterations_per_epoch))
+        for part in self.inner():
+            part.advance(iteration, iterations_per_epoch)
 
     @property
     def uses_epochs(self) -> bool:
-        return any(schedule.unit == "epoch" for schedule in self._schedules.values())
+        own = any(schedule.unit == "epoch" for schedule in self._schedules.values())
+        return own or any(part.uses_epochs for part in self.inner())
 
     @classmethod
     def options(cls) -> tuple[Field[Any], ...]:
@@ -173,30 +230,31 @@ class Part(nn.Module):
         return tuple(key for field, kind in self.ports.items() if kind is port for key in keys_in(getattr(self, field)))
 
     def reads(self) -> tuple[str, ...]:
-        """The state keys that the part reads."""
-        return self.names_at(Port.READ)
+        """The state keys that the part reads, those of parts within it among them."""
+        return (*self.names_at(Port.READ), *(key for part in self.inner() for key in part.reads()))
 
     def writes(self) -> tuple[str, ...]:
         """The state keys that the part writes, in the order in which `forward` returns them."""
-        return self.names_at(Port.WRITE)
+        return (*self.names_at(Port.WRITE), *(key for part in self.inner() for key in part.writes()))
 
     def networks(self) -> tuple[str, ...]:
         """The networks that the part calls."""
-        return self.names_at(Port.NET)
+        return (*self.names_at(Port.NET), *(name for part in self.inner() for name in part.networks()))
 
 
 def _check_forward(cls: type[Part]) -> None:
-    """Refuse a part whose `forward` does not take exactly its Read and Net ports."""
+    """Refuse a part whose `forward` does not take exactly its ports, but for those it writes."""
     takes = set(inspect.signature(cls.forward).parameters) - {"self"}
     ports = {field for field, port in cls.ports.items() if port is not Port.WRITE}
     if takes != ports:
-        raise TypeError(f"{cls.__name__}.forward takes {sorted(takes)}, its Read and Net ports are {sorted(ports)}")
+        raise TypeError(f"{cls.__name__}.forward takes {sorted(takes)}, its ports are {sorted(ports)}")
 
 
 class Injector(Part):
     """Adds to the state: `forward` returns the value of its Write port, or a tuple of theirs in order."""
 
     registry = Registry["Injector"]("injector", "gradloom.injectors")
+    in_words = "an injector, by its type and options"
 
     grad: bool = True  # False: runs without gradients
     no_grad: bool = False  # the same, said the other way round
@@ -211,6 +269,7 @@ class Loss(Part):
     """
 
     registry = Registry["Loss"]("loss", "gradloom.losses")
+    in_words = "a loss, by its type and options"
 
     weight: Scheduled = 1.0
 
@@ -225,6 +284,7 @@ class Evaluator(Part):
     """
 
     registry = Registry["Evaluator"]("evaluator", "gradloom.evaluators")
+    in_words = "an evaluator, by its type and options"
 
     for_: Annotated[str, Wants("the name of a network")] | None = (
         None  # such as `generator.ema`: stands in for `generator` while measuring
@@ -257,9 +317,100 @@ class Evaluator(Part):
         return ""
 
 
+@dataclass(frozen=True)
+class Inner:
+    """A part within a part, and the values at its ports; calling it calls the part.
+
+    It gives the part within what stands in the state, or what `change` makes of each tensor that it reads: of
+    `inner(lambda value: value[:, 0])` a part within sees the first of a sequence of images alone.
+    """
+
+    part: Part
+    networks: Mapping[str, Any]
+    values: Mapping[str, Any]  # at its Read ports, by the ports' names, and the parts within it
+
+    def __call__(self, change: Callable[[Tensor], Tensor] = lambda value: value) -> Any:
+        """Return what the part makes of the values."""
+        return self.part(**self.networks, **{name: _changed(value, change) for name, value in self.values.items()})
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Change each tensor among the values of a port."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, tuple | list):
+        return tuple(_changed(item, change) for item in value)
+    if isinstance(value, Inner):
+        return replace(value, values={name: _changed(inner, change) for name, inner in value.values.items()})
+    return value
+
+
 networks = Registry[nn.Module]("network", "gradloom.networks")
 datasets = Registry[Dataset[Any]]("dataset", "gradloom.datasets")
 optimizers = Registry[Optimizer]("optimizer", "gradloom.optimizers")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Choice(FromNode, Generic[T]):
+    """Something that an option chooses by name, with options of its own, to be built when it is needed."""
+
+    registry: ClassVar[Registry[Any]]
+    key: ClassVar[str]  # the option that holds the name
+    default: ClassVar[str | None] = None  # the name where there is none
+
+    name: str
+    make: Callable[..., T]
+    arguments: Mapping[str, Any]
+
+    def build(self, **more: Any) -> T:
+        """Build it, with more arguments than the options gave."""
+        return self.make(**self.arguments, **more)
+
+    @classmethod
+    def from_node(cls, node: Node, faults: list[Fault]) -> Any:
+        """Read the name, and bind the other options to what it names; those under `kwargs` are among them."""
+        if not isinstance(node.value, dict):
+            faults.append(node.fault(f"expected {cls.in_words}, got {node.show()}"))
+            return None
+        named = {cls.key: replace(node, value=cls.default)} if cls.default else {}
+        fields = {**named, **node.fields}
+        inside = fields.pop("kwargs", None)
+        whole = replace(node, value={**(inside.fields if inside else {}), **fields})
+        made = cls.registry.choose(whole, cls.key, faults)
+        if made is None:
+            return None
+        before = len(faults)
+        arguments = bind(made, whole, faults, {cls.key})
+        return cls(whole.fields[cls.key].value, made, arguments) if len(faults) == before else None
+
+
+class NetworkChoice(Choice[nn.Module]):
+    """A network within a network, a part or a dataset: `{which_model: ..., <its options>}`."""
+
+    registry, key, in_words = networks, "which_model", "a network, by 'which_model' and its options"
+
+
+class DatasetChoice(Choice[Dataset[Any]]):
+    """A dataset within a dataset or a part: `{mode: ..., <its options>}`, an imagefolder where `mode` is left out."""
+
+    registry, key, in_words = datasets, "mode", "a dataset, by 'mode' and its options"
+    default = "imagefolder"
+
+    @property
+    def keys(self) -> tuple[str, ...] | None:
+        """What its samples hold, as far as it says."""
+        return keys_of(self.make, self.arguments)
+
+
+def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The keys that a dataset's class declares: a tuple, or a class method that is given the options."""
+    declared = getattr(dataset, "keys", None)
+    if callable(declared):
+        return tuple(declared(**arguments))
+    return None if declared is None else tuple(declared)
+
 
 Scalar = Tensor
 """A tensor without dimensions, of the computation's dtype."""

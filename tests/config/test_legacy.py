@@ -79,6 +79,12 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
      "steps.s.injectors.i.use_ema_model: read as 'use_ema'"]),
     ("steps: {s: {losses: {l: {type: crossentropy}}}}", {"steps": {"s": {"losses": {"l": {"type": "cross_entropy"}}}}},
      ["steps.s.losses.l.type: read as 'cross_entropy'"]),
+    ("steps: {s: {losses: {l: {type: recurrent, subtype: pix, real: a, weight: 2, recurrent_weights: [1]}}}}",
+     {"steps": {"s": {"losses": {"l": {"type": "recurrent", "weight": 2, "recurrent_weights": [1], "part": {"type":
+     "pix", "real": "a"}}}}}}, ["steps.s.losses.l.subtype: read as part: {type: pix, real}"]),
+    ("steps: {s: {injectors: {i: {type: for_each, subtype: grey, in: a, out: b, aslist: true}}}}", {"steps": {"s": {
+     "injectors": {"i": {"type": "for_each", "aslist": True, "part": {"type": "grey", "in": "a", "out": "b"}}}}}},
+     ["steps.s.injectors.i.subtype: read as part: {type: grey, in, out}"]),
     ("train: {warmup_steps: 5}", {"train": {"warmup_iter": 5}}, ["train.warmup_steps: read as 'warmup_iter'"]),
     ("train: {warmup_steps: 5, warmup_iter: 6}", {"train": {"warmup_iter": 6}}, ["train.warmup_steps: dropped: "
      "'warmup_iter' is there too"]),
@@ -99,6 +105,7 @@ KEPT = [
     "steps: {s: {check_grads_for_nan: true}}",
     "steps: {s: {injectors: {i: {fp16: false}}}}",
     "steps: {s: {losses: {l: {type: pix}}}}",
+    "steps: {s: {losses: {l: {type: cross_entropy, subtype: bce}}}}",
     "train: {ema_on_cpu: true, auto_collate: 1}",
     "eval: {pure: true}",
     "logger: {recurrent_visual_indices: [0], is_mel_spectrogram: true}",

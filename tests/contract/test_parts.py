@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.config.schedules import Linear
-from gradloom.parts import Injector, Loss, Part, Port
+from gradloom.parts import Injector, Inner, Loss, Part, Port
 
 
 def images() -> Tensor:
@@ -37,6 +37,52 @@ def critic() -> nn.Module:
 
 def network() -> nn.Module:
     return nn.Conv2d(3, 3, 1)
+
+
+@dataclass
+class Case:
+    """A part made from an example, and what stands at its ports; all that it draws is float64 unless said otherwise."""
+
+    cls: type[Part]
+    example: Mapping[str, Any]
+
+    def part(self, **more: Any) -> Any:
+        writes = {field: "out" for field, port in self.cls.ports.items() if port is Port.WRITE}
+        named = {option: _named(option, value) for option, value in self.example.items()}
+        inner = {option: case.part() for option, case in self.example.items() if isinstance(case, Case)}
+        return self.cls(**writes | named | inner | more)
+
+    def values(self, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
+        torch.manual_seed(1)
+        torch.set_default_dtype(dtype)
+        given = [field for field, port in self.cls.ports.items() if port is not Port.WRITE]
+        try:
+            return {field: _value(self.example.get(field), dtype) for field in given}
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+def _named(name: str, value: Any) -> Any:
+    """Put names where an example makes values."""
+    if isinstance(value, list) and all(map(callable, value)):
+        return tuple(f"{name}_{index}" for index in range(len(value)))
+    return name if callable(value) else value
+
+
+def _value(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, Case):
+        part, values = value.part(), value.values(dtype)
+        nets = {field: values.pop(field) for field, port in value.cls.ports.items() if port is Port.NET}
+        return Inner(part, nets, values)
+    if isinstance(value, list):
+        return tuple(_value(item, dtype) for item in value)
+    return value() if callable(value) else value
+
+
+def inner(kind: type[Part], name: str, **example: Any) -> Case:
+    cls = kind.registry.find(name)
+    assert isinstance(cls, type)
+    return Case(cls, example)
 
 
 GAN = {"discriminator": critic, "real": images, "fake": images}
@@ -68,42 +114,8 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "pix": [{"real": images, "fake": images, "criterion": "l2", "report_metrics": True}],
     },
 }
-"""Options for each type, by their names in Python. In the place of a key or a network stands what makes its value."""
-
-
-@dataclass
-class Case:
-    """A part made from an example, and what stands at its ports; all that it draws is float64 unless said otherwise."""
-
-    cls: type[Part]
-    example: Mapping[str, Any]
-
-    def part(self, **more: Any) -> Any:
-        writes = {field: "out" for field, port in self.cls.ports.items() if port is Port.WRITE}
-        named = {option: _named(option, value) for option, value in self.example.items()}
-        return self.cls(**writes | named | more)
-
-    def values(self, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
-        torch.manual_seed(1)
-        torch.set_default_dtype(dtype)
-        given = [field for field, port in self.cls.ports.items() if port is not Port.WRITE]
-        try:
-            return {field: _value(self.example.get(field)) for field in given}
-        finally:
-            torch.set_default_dtype(torch.float32)
-
-
-def _named(name: str, value: Any) -> Any:
-    """Put names where an example makes values."""
-    if isinstance(value, list) and all(map(callable, value)):
-        return tuple(f"{name}_{index}" for index in range(len(value)))
-    return name if callable(value) else value
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(map(_value, value))
-    return value() if callable(value) else value
+"""Options for each type, by their names in Python. In the place of a key or a network stands what makes its value, in
+that of a part `inner(...)`."""
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -114,6 +126,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         yield from value.state_dict(keep_vars=True).values()
     elif isinstance(value, Mapping):
         yield from _tensors(tuple(value.values()))
+    elif isinstance(value, Inner):
+        yield from _tensors((value.networks, value.values))
     elif isinstance(value, tuple | list):
         for inner in value:
             yield from _tensors(inner)
@@ -187,10 +201,13 @@ def test_no_option_is_named_like_a_method(cls: type[Part]) -> None:
 def test_survives_copying(case: Case, copied: Any) -> None:
     part = case.part(every=3)
     twin = copied(part)
-    assert {field.name: getattr(twin, field.name) for field in fields(part)} == {
-        field.name: getattr(part, field.name) for field in fields(part)
-    }
+    assert _options(twin) == _options(part)
     assert (twin.reads(), twin.writes(), twin.networks()) == (part.reads(), part.writes(), part.networks())
+
+
+def _options(part: Part) -> dict[str, Any]:
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    return {name: _options(value) if isinstance(value, Part) else value for name, value in values.items()}
 
 
 @pytest.mark.parametrize("case", _cases(Loss))
@@ -203,12 +220,15 @@ def test_a_copy_keeps_its_schedules(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_names_exactly_the_keys_at_its_ports(case: Case) -> None:
     part = case.part()
-    at_ports = [
-        case.example[field] for field, port in case.cls.ports.items() if port is Port.READ and field in case.example
-    ]
-    keys = [value for given in at_ports for value in (given if isinstance(given, list) else [given]) if callable(value)]
-    assert len(part.reads()) == len(keys)
+    assert len(part.reads()) == _count_keys(case)
     assert part.writes() == (("out",) if isinstance(part, Injector) else ())
+
+
+def _count_keys(case: Case) -> int:
+    """How many keys an example gives a part to read, and the parts within it."""
+    at_ports = [case.example.get(field) for field, port in case.cls.ports.items() if port is Port.READ]
+    keys = [value for given in at_ports for value in (given if isinstance(given, list) else [given]) if callable(value)]
+    return len(keys) + sum(_count_keys(inner) for inner in case.example.values() if isinstance(inner, Case))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -68,7 +68,7 @@ def test_a_module_is_brought_in_by_its_name(tmp_path: Path, monkeypatch: pytest.
         (HALVE.format(name="noise"), "cannot be brought in: TypeError: Halve: 'noise' is the name of Gradloom's own "
          "injector; choose another (line 7)"),
         (HALVE.format(name="x").replace("(self, in_)", "(self, value)"), "cannot be brought in: TypeError: "
-         "Halve.forward takes ['value'], its Read and Net ports are ['in_'] (line 7)"),
+         "Halve.forward takes ['value'], its ports are ['in_'] (line 7)"),
     ],
 )  # fmt: skip
 def test_whatever_a_plugin_raises_is_told_with_its_line(tmp_path: Path, text: str, message: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
@@ -29,6 +29,17 @@ class Wants:
     """Says in an annotation what its values are called in messages."""
 
     name: str
+
+
+class FromNode:
+    """A class whose values are read from nodes in a way of their own."""
+
+    in_words: ClassVar[str]  # what its values are called in messages
+
+    @classmethod
+    def from_node(cls, node: Node, faults: list[Fault]) -> Any:
+        """Return the value that a node stands for; append to `faults` what does not fit, and return None then."""
+        raise NotImplementedError
 
 
 def bind(
@@ -67,13 +78,16 @@ def bind(
     return arguments
 
 
-def make(target: Callable[..., Any], node: Node, faults: list[Fault], skip: Collection[str] = ()) -> Any:
+def make(
+    target: Callable[..., Any], node: Node, faults: list[Fault],
+    skip: Collection[str] = (), hidden: Collection[str] = (),
+) -> Any:  # fmt: skip
     """Bind and call; None when there is any fault.
 
     A `ValueError` of the target's is a fault too; one that begins with an option's name stands there.
     """
     found: list[Fault] = []
-    arguments = bind(target, node, found, skip)
+    arguments = bind(target, node, found, skip, hidden)
     faults += found
     if found:
         return None
@@ -126,6 +140,8 @@ def convert(node: Node, annotation: Any, faults: list[Fault]) -> Any:
         return _refuse(node, annotation, faults)
     if _derives(annotation, Schedule):
         return _convert_schedule(node, faults)
+    if _derives(annotation, FromNode):
+        return annotation.from_node(node, faults)
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         return make(annotation, node, faults)
     return _convert_leaf(node, annotation, faults)
@@ -158,7 +174,8 @@ def _shape(annotation: Any) -> tuple[type, ...]:
     """Whether an annotation wants a mapping, a list or which kind of single value."""
     if get_origin(annotation) is Annotated:
         return _shape(get_args(annotation)[0])
-    if _derives(annotation, Schedule) or get_origin(annotation) is dict or dataclasses.is_dataclass(annotation):
+    mappings = _derives(annotation, Schedule) or _derives(annotation, FromNode) or get_origin(annotation) is dict
+    if mappings or dataclasses.is_dataclass(annotation):
         return (dict,)
     if get_origin(annotation) in (list, tuple, *_LISTS):
         return (list,)
@@ -278,6 +295,8 @@ def describe(annotation: Any) -> str:
         return "a mapping"
     if _derives(annotation, Schedule):
         return "a schedule"
+    if _derives(annotation, FromNode):
+        return str(annotation.in_words)
     if dataclasses.is_dataclass(annotation):
         return "a mapping of options"
     return _WORDS.get(annotation) or (annotation.__name__ if isinstance(annotation, type) else str(annotation))

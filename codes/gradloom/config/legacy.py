@@ -79,6 +79,26 @@ def into_each(section: str, inner: str, option: str) -> Callable[[Fields, str], 
     return mend
 
 
+_AROUND = {"type", "weight", "after", "before", "every", "train", "eval", "grad", "no_grad", "no_accum"}
+
+
+def nest(**own: set[str]) -> Callable[[Fields, str], str]:
+    """Put the options of a part within a part under `part`, for the types that have one; their own ones stay."""
+
+    def mend(fields: Fields, key: str) -> str:
+        outer = fields["type"].value if "type" in fields else None
+        if not isinstance(outer, str) or outer not in own:
+            return ""
+        node = fields[key]
+        moved = {option: fields.pop(option) for option in [*fields] if option not in _AROUND | own[outer]}
+        moved = {"type": moved.pop(key), **moved}
+        path = join(node.path.rpartition(".")[0], "part")
+        fields["part"] = Node(moved, node.mark, path).at(path)
+        return f"read as part: {{type: {node.value}, {', '.join([*moved][1:])}}}"
+
+    return mend
+
+
 def write(value: Any) -> Callable[[Fields, str], str]:
     """Give the option another value."""
 
@@ -139,6 +159,8 @@ RULES = (
     Rule("steps.*.generator_outputs", forget("it was never read")),
     Rule("steps.*.loss_log_buffer", forget("losses are means over each logging interval")),
     Rule("steps.*.check_grads_for_nan", forget(""), only=_OFF),
+    Rule("steps.*.injectors.*.subtype", nest(for_each={"aslist"})),
+    Rule("steps.*.losses.*.subtype", nest(recurrent={"recurrent_weights"}, for_element={"index"})),
     Rule("steps.*.injectors.*.fp16", forget("the run's precision holds for all"), only=_is(True)),
     Rule("steps.*.injectors.*.use_ema_model", rename("use_ema")),
     Rule("steps.*.losses.*.type", write("cross_entropy"), only=_is("crossentropy")),

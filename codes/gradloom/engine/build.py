@@ -171,7 +171,8 @@ def calls(
 
 def set_up(call: Call[Any], device: torch.device) -> None:
     """Let a part build what it owns, on the device."""
-    call.part.setup()
+    for part in call.part.whole():
+        part.setup()
     call.part.to(device)
 
 

@@ -7,35 +7,49 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.errors import RunError
-from gradloom.parts import Injector, Part, Port
+from gradloom.parts import Injector, Inner, Part, Port
 from gradloom.plan.plan import Call
 
 State = MutableMapping[str, Any]
 
 
-class Bound:
-    """A call whose networks are found once, so that an iteration only looks up what changes."""
+class Gathered:
+    """What a part is given, found in the state; its networks are found once."""
 
-    def __init__(self, call: Call[Part], networks: Mapping[str, nn.Module]) -> None:
-        self.part, self.path, self.writes = call.part, call.path, call.writes
-        options = {field: getattr(call.part, field) for field in call.part.ports}
-        self._networks = {
-            field: _find(networks, options[field]) for field, port in call.part.ports.items() if port is Port.NET
-        }
-        reads = [(field, options[field]) for field, port in call.part.ports.items() if port is Port.READ]
-        self._reads = tuple((field, names) for field, names in reads if isinstance(names, str | list | tuple))
-        self._constants = tuple(field for field, names in reads if not isinstance(names, str | list | tuple))
-        self._single = sum(port is Port.WRITE for port in call.part.ports.values()) == 1 and any(
-            isinstance(options[field], str) for field, port in call.part.ports.items() if port is Port.WRITE
-        )
-        self._blind = isinstance(call.part, Injector) and (call.part.no_grad or not call.part.grad)
+    def __init__(self, part: Part, networks: Mapping[str, nn.Module]) -> None:
+        self.part = part
+        at = {port: [field for field, kind in part.ports.items() if kind is port] for port in Port}
+        options = {field: getattr(part, field) for field in part.ports}
+        self._networks = {field: _find(networks, options[field]) for field in at[Port.NET]}
+        names = [field for field in at[Port.READ] if isinstance(options[field], str | list | tuple)]
+        self._reads = tuple((field, options[field]) for field in names)
+        self._constants = tuple(field for field in at[Port.READ] if field not in names)
+        self._inner = tuple((field, options[field] and Gathered(options[field], networks)) for field in at[Port.PART])
 
-    def __call__(self, state: Mapping[str, Any]) -> Any:
-        values = dict(self._networks)
+    def values(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of its ports, but for those that it writes and those of networks."""
+        values = {}
         for field, names in self._reads:
             values[field] = state[names] if type(names) is str and names != "None" else _find(state, names)
         for field in self._constants:  # read each time, since a schedule may change them
             values[field] = getattr(self.part, field)
+        for field, part in self._inner:
+            values[field] = part and Inner(part.part, part._networks, part.values(state))
+        return values
+
+
+class Bound(Gathered):
+    """A call whose networks are found once, so that an iteration only looks up what changes."""
+
+    def __init__(self, call: Call[Part], networks: Mapping[str, nn.Module]) -> None:
+        super().__init__(call.part, networks)
+        self.path, self.writes = call.path, call.writes
+        self._single = _writes_one(call.part)
+        self._blind = isinstance(call.part, Injector) and (call.part.no_grad or not call.part.grad)
+
+    def __call__(self, state: Mapping[str, Any]) -> Any:
+        values = self.values(state)
+        values |= self._networks
         try:
             if self._blind and torch.is_grad_enabled():
                 with torch.no_grad():
@@ -55,6 +69,13 @@ class Bound:
             got = f"{len(value)} values" if isinstance(value, tuple | list) else type(value).__name__
             raise RunError(f"{self.path}: expected {len(self.writes)} values for {', '.join(self.writes)}, got {got}")
         state.update(zip(self.writes, value, strict=False))
+
+
+def _writes_one(part: Part) -> bool:
+    """Whether a part returns the one value that it writes, not a tuple of several."""
+    own = [getattr(part, field) for field, port in part.ports.items() if port is Port.WRITE]
+    inner = [*part.inner()]
+    return (not own and len(inner) == 1 and _writes_one(inner[0])) or (len(own) == 1 and isinstance(own[0], str))
 
 
 def _shapes(values: Mapping[str, Any]) -> str:

@@ -57,6 +57,23 @@ class Soundness:
             self.verdicts()
         return self.on_device or not verdict
 
+    def make_room(self) -> None:
+        """See that a few verdicts more can be noted without anybody waiting."""
+        if len(self._unread) > _UNREAD_ON_DEVICE // 2:
+            self.verdicts()
+
+    def take(self, iteration: int) -> list[tuple[str, bool | Tensor]]:
+        """Take back what was noted of an iteration: the steps and whether their updates were skipped."""
+        taken = [(step, flag) for number, step, flag in self._unread if number == iteration]
+        self._unread = [one for one in self._unread if one[0] != iteration]
+        return taken
+
+    def put(self, iteration: int, verdicts: Iterable[tuple[str, bool | Tensor]]) -> None:
+        """Note of an iteration what was taken of one like it."""
+        self._unread += [(iteration, step, flag) for step, flag in verdicts]
+        if len(self._unread) > _UNREAD_ON_DEVICE:
+            self.verdicts()
+
     def verdicts(self) -> list[Verdict]:
         """What became of the updates since this was asked last; on a GPU the host waits for it."""
         unread, self._unread = self._unread, []

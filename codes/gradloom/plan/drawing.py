@@ -37,7 +37,7 @@ def listing(plan: Plan) -> str:
         whom = [f"{other} in place of {other.removesuffix('.ema')}"] if other else []
         lines += ["", _commented(f"measure {measure.samples or 'all'} samples of val:", whom)]
         lines += [f"    {_injector(call)}" for call in measure.injectors]
-        lines += [_commented(f"    {call.name} = {_call(call)}", _gates(call.gate)) for call in measure.calls]
+        lines += [_commented(f"    {call.name} = {_call(call.part)}", _gates(call.gate)) for call in measure.calls]
     return "\n".join(lines)
 
 
@@ -55,7 +55,7 @@ def _step(plan: Plan, step: Step) -> Iterable[str]:
         yield f"    {_injector(call)}"
     for loss in step.losses:
         sign = "=" if loss is step.losses[0] else "+="
-        yield _commented(f"    loss {sign} {_value(loss.part.weight)} * {_call(loss)}", _gates(loss.gate))
+        yield _commented(f"    loss {sign} {_value(loss.part.weight)} * {_call(loss.part)}", _gates(loss.gate))
     if step.updater:
         by = f"the optimizer of {step.updater}" if step.optimizer_of else _optimizer(step)
         clips = [(step.clip_grad_norm, "all gradients"), (step.clip_grad_eps, "each group's gradients")]
@@ -76,7 +76,7 @@ def _injector(call: Call[Injector]) -> str:
     notes = [*_gates(call.gate)]
     notes += ["without gradients"] if part.no_grad or not part.grad else []
     notes += ["training only"] if part.train_ else ["evaluating only"] if part.eval_ else []
-    return _commented(f"{', '.join(call.writes)} = {_call(call)}", notes)
+    return _commented(f"{', '.join(call.writes)} = {_call(part)}", notes)
 
 
 def _gates(gate: Gate) -> list[str]:
@@ -87,15 +87,17 @@ def _commented(line: str, notes: list[str]) -> str:
     return f"{line}  # {'; '.join(notes)}" if notes else line
 
 
-def _call(call: Call[Part]) -> str:
+def _call(part: Part) -> str:
     """A call with its networks, its keys, by name where there are several, and what differs from the defaults."""
-    part = call.part
     reads = [(field.rstrip("_"), getattr(part, field)) for field, port in part.ports.items() if port is Port.READ]
     reads = [(name, value) for name, value in reads if value is not None]
     keys = _arguments(reads) if len(reads) > 1 else "".join(_value(value) for _, value in reads)
     own = [field for field in part.options() if field.init and field.name not in {*_SHOWN_ELSEWHERE, *part.ports}]
     options = [(field.name.rstrip("_"), getattr(part, field.name)) for field in own if _is_set(part, field)]
-    return f"{part.type_name}({', '.join(filter(None, [*call.networks, keys, _arguments(options)]))})"
+    within = [(field, getattr(part, field)) for field, port in part.ports.items() if port is Port.PART]
+    inner = [f"{field.rstrip('_')}={_call(value)}" for field, value in within if value is not None]
+    own_networks = part.names_at(Port.NET)
+    return f"{part.type_name}({', '.join(filter(None, [*own_networks, keys, *inner, _arguments(options)]))})"
 
 
 _SHOWN_ELSEWHERE = {"after", "before", "every", "weight", "grad", "no_grad", "train_", "eval_", "for_", "samples"}

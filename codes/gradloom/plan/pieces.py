@@ -113,7 +113,7 @@ class Pieces:
             phase=phase,
             mode=node.fields["mode"].value,
             recipe=recipe,
-            keys=_keys(recipe),
+            keys=parts.keys_of(recipe.make, recipe.arguments),
             batch_size=options.batch_size_per_process or options.batch_size or 1,
             workers=options.n_workers,
             pin_memory=options.pin_memory,
@@ -192,7 +192,9 @@ class Pieces:
         return tuple(calls)
 
     def name_trained(self, part: Part, node: Node, trains: list[str], faults: list[Fault]) -> None:
-        """Put the network that the step trains where a port left it open."""
+        """Put the network that the step trains where a port, or one of a part within, left it open."""
+        for inner in part.inner():
+            self.name_trained(inner, node, trains, faults)
         for option, port in part.ports.items():
             if port is Port.NET and getattr(part, option) == TRAINED:
                 if len(trains) == 1:
@@ -273,9 +275,8 @@ def _check_batches(phase: str, node: Node, meant: Collection[str], faults: list[
 
 def _check_named(call: Call[Any], faults: list[Fault]) -> None:
     """See that what a part writes and calls has a name."""
-    for option, port in call.part.ports.items():
-        place = call.node.get(option.rstrip("_")) if port is not Port.READ else None
-        if place is not None and (nothing := place.find("None")):
+    for place in call.places(Port.WRITE, Port.NET):
+        if nothing := place.find("None"):
             faults.append(nothing.fault("the word 'None' stands for nothing; write a name"))
 
 
@@ -283,14 +284,6 @@ def _with_owners(steps: list[Step]) -> list[Step]:
     """Open the gate of a step that updates with another's optimizer only when that optimizer may act."""
     owners = {step.name: step.optimizer.gate for step in steps if step.optimizer}
     return [replace(step, gate=step.gate & owners.get(step.optimizer_of or "", Gate())) for step in steps]
-
-
-def _keys(recipe: Recipe) -> tuple[str, ...] | None:
-    """The keys that a dataset declares: a tuple, or a class method that is given the options."""
-    declared = getattr(recipe.make, "keys", None)
-    if callable(declared):
-        return tuple(declared(**recipe.arguments))
-    return None if declared is None else tuple(declared)
 
 
 def _part_of(node: Node, keys: set[str]) -> Node:

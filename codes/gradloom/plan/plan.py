@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +16,7 @@ from gradloom.config.schedules import Scheduled
 from gradloom.config.sections import Pretrained, Sections
 from gradloom.errors import Fault
 from gradloom.gates import Gate
-from gradloom.parts import Evaluator, Injector, Loss, Part
+from gradloom.parts import Evaluator, Injector, Loss, Part, Port
 from gradloom.plan.program import Program, program
 
 P_co = TypeVar("P_co", bound=Part, covariant=True)
@@ -57,9 +57,12 @@ class Call(Generic[P_co]):
 
     def place(self, word: str) -> Node:
         """Where the part names a key or a network; the part itself where that cannot be told."""
-        ports = [port.rstrip("_") for port in self.part.ports]
-        options = (self.node.fields[option] for option in (*ports, *self.node.fields) if option in self.node.fields)
+        options = (*self.places(*Port), *self.node.fields.values())
         return next((found for option in options if (found := option.find(word))), self.node)
+
+    def places(self, *ports: Port) -> tuple[Node, ...]:
+        """The options that are ports of some kinds, those of parts within among them."""
+        return tuple(_places(self.part, self.node, ports))
 
     def fault(self, message: str, word: str = "") -> Fault:
         """Say something of the part, or of a key or network that it names."""
@@ -68,6 +71,16 @@ class Call(Generic[P_co]):
     def fresh(self) -> Call[P_co]:
         """The same call of a part of its own, for one trainer to change."""
         return replace(self, part=deepcopy(self.part))
+
+
+def _places(part: Part, node: Node, ports: Collection[Port]) -> Iterator[Node]:
+    for name, port in part.ports.items():
+        option = node.get(name.rstrip("_"))
+        inner = getattr(part, name)
+        if option is not None and isinstance(inner, Part):
+            yield from _places(inner, option, ports)
+        elif option is not None and port in ports:
+            yield option
 
 
 @dataclass(frozen=True)

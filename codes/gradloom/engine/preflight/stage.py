@@ -114,7 +114,8 @@ class Stage:
 
 
 def _set_up(call: Call[Any]) -> None:
-    call.part.setup()
+    for part in call.part.whole():
+        part.setup()
     call.part.to(META)
 
 
@@ -137,7 +138,7 @@ def _zero(value: Any) -> Any:
 
 def _absent_needs(call: Call[Any], findings: Findings) -> bool:
     """Say what files a part lacks. What an evaluator loads is looked for, not loaded, which may take long."""
-    needs = list(call.part.needs())
+    needs = [need for part in call.part.whole() for need in part.needs()]
     absent = [need for need in needs if not need.file.is_file()]
     for need in absent:
         if need.url:

@@ -83,11 +83,12 @@ def plain(text: str, error: BaseException | Warning | None = None) -> str:
 
 def given(part: Part, values: Mapping[str, Any]) -> str:
     """What a part was given at its Read ports."""
-    told = []
-    for field, port in part.ports.items():
-        names = getattr(part, field)
-        if port is Port.READ and names is not None:
-            told.append(f"{field.rstrip('_')} {describe(_looked_up(names, values))}")
+    told = [
+        f"{field.rstrip('_')} {describe(_looked_up(getattr(each, field), values))}"
+        for each in part.whole()
+        for field, port in each.ports.items()
+        if port is Port.READ and getattr(each, field) is not None
+    ]
     return f"; it got {', '.join(told)}" if told else ""
 
 

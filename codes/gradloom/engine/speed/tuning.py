@@ -37,7 +37,8 @@ class Tuning:
         self._plan, self._networks, self._averages = plan, networks, averages
         self._optimizers, self._world = [*optimizers], world
         self._options = plan.sections.speeds
-        self._differentiated = {name for step in plan.steps for call in step.losses for name in call.part.twice()}
+        losses = [part for step in plan.steps for call in step.losses for part in call.part.whole()]
+        self._differentiated = {name for part in losses for name in part.twice()}
         self._learning = {
             name: [each for each, parameter in network.named_parameters() if parameter.requires_grad]
             for name, network in networks.items()
