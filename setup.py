@@ -40,7 +40,7 @@ setup(
     ],
     extras_require={
         "demo": DEMO,
-        "test": [*DEMO, "pytest>=8", "hypothesis>=6.100", "mypy>=1.13", "ruff>=0.9", "types-PyYAML"],
+        "test": [*DEMO, "pytest>=8", "hypothesis>=6.100", "mypy>=1.13", "ruff>=0.9", "types-PyYAML", "jsonschema>=4.20"],
     },
     entry_points={"console_scripts": ["gradloom = gradloom.cli:console"]},
 )

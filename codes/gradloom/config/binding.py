@@ -66,7 +66,7 @@ def bind(
             before = len(faults)
             value = convert(child, annotation, faults)
             arguments |= {name: value} if len(faults) == before else {}
-        elif _takes_any(target) and option not in hidden:
+        elif takes_any(target) and option not in hidden:
             arguments[option] = child.plain()
         else:
             known = parameters.keys() | set(skip)
@@ -115,7 +115,8 @@ def parameters_of(target: Callable[..., Any]) -> tuple[tuple[str, Any, Any], ...
     )
 
 
-def _takes_any(target: Callable[..., Any]) -> bool:
+def takes_any(target: Callable[..., Any]) -> bool:
+    """Whether a class or function takes options by any name."""
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
 
 

@@ -48,7 +48,7 @@ class CommonOptions:
 
 
 _COMMON = frozenset(CommonOptions.__dataclass_fields__)
-_OURS = frozenset({"params", "maximize", "capturable", "differentiable"})  # not for options to set
+NOT_FOR_OPTIMIZERS = frozenset({"params", "maximize", "capturable", "differentiable"})  # not for options to set
 
 
 def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimizer | None:
@@ -65,7 +65,7 @@ def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimi
         found.append(node.fault(f"expected options such as 'lr', got {node.show()}"))
     elif cls is not None:
         takes = {parameter for parameter, _, _ in parameters_of(cls)}
-        arguments = bind(cls, node, found, _COMMON, _OURS)
+        arguments = bind(cls, node, found, _COMMON, NOT_FOR_OPTIMIZERS)
         ours = {option: child for option, child in node.fields.items() if option in _COMMON}
         common = make(CommonOptions, replace(node, value=ours), found)
         if common:
@@ -121,7 +121,7 @@ def bind_lr_scheme(node: Node | None, train: Train, faults: list[Fault]) -> Reci
     if cls is schemes.CosineAnnealingLR_Restart:
         found.append(node.fault("its options stand in 'train' itself; write only the name, CosineAnnealingLR_Restart"))
     elif cls is not None:
-        arguments = bind(cls, chosen, found, {"type"}, _NOT_OPTIONS)
+        arguments = bind(cls, chosen, found, {"type"}, NOT_FOR_SCHEMES)
         if "cycle_momentum" in inspect.signature(cls).parameters:
             arguments["cycle_momentum"] = False
         if not found:
@@ -134,7 +134,7 @@ def bind_lr_scheme(node: Node | None, train: Train, faults: list[Fault]) -> Reci
     return None if found else Recipe(schemes.TorchScheme, {"make": cls, "arguments": arguments}, node)
 
 
-_NOT_OPTIONS = frozenset({"optimizer", "last_epoch", "verbose", "scale_fn", "cycle_momentum"})
+NOT_FOR_SCHEMES = frozenset({"optimizer", "last_epoch", "verbose", "scale_fn", "cycle_momentum"})
 
 
 def _ancestors(node: Node, train: Train, faults: list[Fault]) -> Recipe | None:
