@@ -114,7 +114,9 @@ def test_what_is_misspelt_or_of_a_wrong_type_is_found_at_its_place(right: str, w
 
 @pytest.mark.parametrize("part", ["generator", "for_each", "pix", "psnr", "imagefolder", "discriminator_vgg_128_gn"])
 def test_plugins_may_define_types(part: str) -> None:
-    unknown = RUN.replace(f"{{type: {part},", "{type: mine, tone: 3,").replace(f"{{mode: {part},", "{mode: mine, tone: 3,")
+    unknown = RUN.replace(f"{{type: {part},", "{type: mine, tone: 3,").replace(
+        f"{{mode: {part},", "{mode: mine, tone: 3,"
+    )
     unknown = unknown.replace(f"which_model: {part},", "which_model: mine, tone: 3,")
     assert unknown != RUN
     assert places(unknown) != []

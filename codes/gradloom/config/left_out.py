@@ -30,7 +30,7 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         _TRIAL: (
             "RRDBNetBypass", "discriminator_vgg_448", "stylegan_vgg", "stylegan2_lucidrains", "rrdb_diffusion",
             "unet_diffusion_latent_guide", "resnet50_weighted_conv", "wide_kernel_vgg", "twin_cifar", "spinenet*",
-            "vit_latent", "pwc_humanflow", "dvae", "structural_byol",
+            "vit_latent", "pwc_humanflow", "structural_byol",
         ),
     },
     "dataset": {
@@ -44,5 +44,7 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
 
 def why_left_out(kind: str, name: str) -> str | None:
     """Return why there is none of that name, if the ancestor had one."""
-    reasons = _NAMES.get(kind, {}).items()
-    return next((why for why, patterns in reasons if any(fnmatchcase(name, pattern) for pattern in patterns)), None)
+    reasons = _NAMES.get(kind, {})
+    return next(
+        (why for why, patterns in reasons.items() if any(fnmatchcase(name, pattern) for pattern in patterns)), None
+    )

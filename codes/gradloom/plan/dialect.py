@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from gradloom import parts
-from gradloom.config.binding import takes_any
 from gradloom.config.explained import summary
 from gradloom.config.schedules import Schedule
 from gradloom.config.sections import OPTIONAL, Eval, Paths, Sections, Train
-from gradloom.parts import Evaluator, Injector, Loss
-from gradloom.plan.optimizers import NOT_FOR_OPTIMIZERS, NOT_FOR_SCHEMES, CommonOptions, lr_schemes, optimizers
+from gradloom.parts import Evaluator, Injector, Loss, optimizers
+from gradloom.plan.optimizers import NOT_FOR_OPTIMIZERS, NOT_FOR_SCHEMES, CommonOptions, lr_schemes
 from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions
-from gradloom.plan.schema import Schema, mapping, options, properties, ref, required
+from gradloom.plan.schema import Schema, mapping, options, others, properties, ref, required
 from gradloom.registry import Registry
 
 _PARTS: tuple[Any, ...] = (Injector, Loss, Evaluator)
+_FROM_ELSEWHERE = ("mu_adamw",)  # whose options a library knows that may be missing
 
 
 def text() -> str:
@@ -80,15 +80,12 @@ def _step() -> Schema:
     own = properties(StepOptions)
     for name, kind in (("injectors", "injector"), ("losses", "loss")):
         own[name] = _or_nothing(_named(ref(kind)))
-    own["optimizer"] = {"description": "adamw unless it is given", "enum": sorted(optimizers.classes)}
+    own["optimizer"] = {"description": "adamw unless it is given", "enum": sorted(optimizers.names)}
     own["optimizer_params"] = {"type": "object"}
-    rules = [
-        {
-            "if": _is("optimizer", name, name == "adamw"),
-            "then": {"properties": {"optimizer_params": ref(_def("optimizer", name))}},
-        }
-        for name in sorted(optimizers.classes)
-    ]
+    rules = []
+    for name in sorted(optimizers.names):
+        params = {"properties": {"optimizer_params": ref(_def("optimizer", name))}}
+        rules.append({"if": _is("optimizer", name, name == "adamw"), "then": params})
     return mapping(own, summary(StepOptions)) | {"allOf": rules}
 
 
@@ -96,10 +93,11 @@ def _optimizers() -> Iterator[tuple[str, Schema]]:
     """Each optimizer's options, and each learning rate scheme's."""
     yield "optimizer_params", options(CommonOptions)
     common = {name: ref("optimizer_params", name) for name in properties(CommonOptions)}
-    for name, cls in sorted(optimizers.classes.items()):
-        own = properties(cls, NOT_FOR_OPTIMIZERS)
-        yield _def("optimizer", name), mapping({**own, **common}, "", required(CommonOptions))
-    schemes = sorted({*lr_schemes.classes, "MultiStepLR"})
+    for name in sorted(optimizers.names):
+        cls = None if name in _FROM_ELSEWHERE else optimizers.find(name)
+        own = properties(cls, NOT_FOR_OPTIMIZERS) if cls else {}
+        yield _def("optimizer", name), mapping({**own, **common}, "", required(CommonOptions), cls is None)
+    schemes = sorted(lr_schemes.classes)
     rules = []
     for name, cls in sorted(lr_schemes.classes.items()):
         own = {"type": {"const": name}, **properties(cls, NOT_FOR_SCHEMES)}
@@ -133,12 +131,12 @@ def _networks() -> Iterator[tuple[str, Schema]]:
     yield "network", _by_name("which_model", "network", parts.networks)
     yield "network_within", _by_name("which_model", "network_within", parts.networks)
     for name, cls in _ours(parts.networks):
-        yield _def("network_kwargs", name), mapping(properties(cls), more=takes_any(cls))
+        yield _def("network_kwargs", name), mapping(properties(cls), more=others(cls))
         own = {option: ref(_def("network_kwargs", name), option) for option in properties(cls)}
         inside = {"which_model": {"const": name}, "kwargs": ref(_def("network_kwargs", name)), **own}
         elsewhere = {"anyOf": [{"required": ["kwargs"]}, {"required": required(cls)}]}
         for kind, more in (("network", around), ("network_within", {})):
-            yield _def(kind, name), mapping({**inside, **more}, summary(cls), (), takes_any(cls)) | elsewhere
+            yield _def(kind, name), mapping({**inside, **more}, summary(cls), (), others(cls)) | elsewhere
 
 
 def _datasets() -> Iterator[tuple[str, Schema]]:
@@ -150,7 +148,7 @@ def _datasets() -> Iterator[tuple[str, Schema]]:
     for name, cls in _ours(parts.datasets):
         own = {"mode": {"const": name}, **properties(cls)}
         for kind, more in (("dataset", around), ("dataset_within", {})):
-            yield _def(kind, name), mapping({**own, **more}, summary(cls), required(cls), takes_any(cls))
+            yield _def(kind, name), mapping({**own, **more}, summary(cls), required(cls), others(cls))
 
 
 def _schedule() -> Schema:

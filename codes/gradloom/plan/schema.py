@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
 
-from gradloom.config.binding import Wants, parameters_of, takes_any
+from gradloom.config.binding import Wants, others_of, parameters_of
 from gradloom.config.explained import comments_of, default_of, summary
 from gradloom.config.schedules import Schedule
 from gradloom.parts import Arguments, Choice, Part
@@ -123,12 +123,18 @@ def required(target: Callable[..., Any], skip: Collection[str] = ()) -> list[str
 
 
 def options(target: Callable[..., Any], skip: Collection[str] = ()) -> Schema:
-    """A mapping of what a class or function takes, and of nothing else unless it takes anything."""
-    return mapping(properties(target, skip), summary(target), required(target, skip), takes_any(target))
+    """A mapping of what a class or function takes, and of what it takes by other names."""
+    return mapping(properties(target, skip), summary(target), required(target, skip), others(target))
+
+
+def others(target: Callable[..., Any]) -> Schema | bool:
+    """What a class or function takes by names that it does not know; False where that is nothing."""
+    annotation = others_of(target)
+    return False if annotation is None else annotated(annotation) or True
 
 
 def mapping(
-    entries: Mapping[str, Schema], description: str = "", needed: Sequence[str] = (), more: bool = False
+    entries: Mapping[str, Schema], description: str = "", needed: Sequence[str] = (), more: Schema | bool = False
 ) -> Schema:
     """A mapping of some options."""
     said: Schema = {"description": description} if description else {}
