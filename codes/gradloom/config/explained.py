@@ -17,7 +17,7 @@ def comments_of(target: Callable[..., Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for cls in reversed(target.__mro__) if isinstance(target, type) else ():
         if cls.__module__.startswith("gradloom."):
-            lines = re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(cls), re.MULTILINE)
+            lines = re.findall(r"^ {4,8}(\w+): .*?  # (.+)$", inspect.getsource(cls), re.MULTILINE)
             found |= {name: comment for name, comment in lines if comment != "fmt: skip"}
     return found
 
