@@ -369,7 +369,7 @@ datasets = Registry[Dataset[Any]]("dataset", "gradloom.datasets")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice(FromNode, Generic[T]):
     """Something that an option chooses by name, with options of its own, to be built when it is needed."""
 
@@ -380,6 +380,9 @@ class Choice(FromNode, Generic[T]):
     name: str
     make: Callable[..., T]
     arguments: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{option}={value}' for option, value in self.arguments.items())})"
 
     def build(self, **more: Any) -> T:
         """Build it, with more arguments than the options gave."""
@@ -424,8 +427,7 @@ class DatasetChoice(Choice[Dataset[Any]]):
 def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The keys that a dataset's class declares: a tuple, or a class method that is given the options."""
     declared = getattr(dataset, "keys", None)
-    if callable(declared):
-        return tuple(declared(**arguments))
+    declared = declared(**arguments) if callable(declared) else declared  # None of a dataset within that does not say
     return None if declared is None else tuple(declared)
 
 

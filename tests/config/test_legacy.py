@@ -63,6 +63,11 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
      "as 'which_model'"]),
     ("networks: {g: {which_model_D: x}}", {"networks": {"g": {"which_model": "x"}}}, ["networks.g.which_model_D: read "
      "as 'which_model'"]),
+    ("networks: {g: {which_model: byol, subnet: {which_model_G: resnet52}}, h: {which_model: resnet52, subnet: {"
+     "which_model_D: x}}}", {"networks": {"g": {"which_model": "byol", "subnet": {"which_model": "resnet50"}},
+     "h": {"which_model": "resnet50", "subnet": {"which_model": "x"}}}}, ["networks.g.subnet.which_model_G: read as "
+     "'which_model'", "networks.h.subnet.which_model_D: read as 'which_model'", "networks.h.which_model: read as "
+     "'resnet50'", "networks.g.subnet.which_model: read as 'resnet50'"]),
     ("networks: {g: {args: {nf: 3}}}", {"networks": {"g": {"kwargs": {"nf": 3}}}}, ["networks.g.args: read as "
      "'kwargs'"]),
     ("{keep_optimizer_states_on_cpu: true, steps: {s: {lr: 1}, t: {optimizer_params: {offload: false}}, u: {}}}",
@@ -99,6 +104,13 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("steps: {s: {injectors: {i: {type: for_each, subtype: grey, in: a, out: b, aslist: true}}}}", {"steps": {"s": {
      "injectors": {"i": {"type": "for_each", "aslist": True, "part": {"type": "grey", "in": "a", "out": "b"}}}}}},
      ["steps.s.injectors.i.subtype: read as part: {type: grey, in, out}"]),
+    ("datasets: {train: {mode: paired_frame, needs_metadata: true}}", {"datasets": {"train": {"mode": "paired_frame",
+     "strict": True}}}, ["datasets.train.needs_metadata: read as 'strict'"]),
+    ("datasets: {val: {mode: fullimage, min_tile_size: 32}}", {"datasets": {"val": {"mode": "fullimage"}}},
+     ["datasets.val.min_tile_size: dropped: it cuts no tiles"]),
+    ("datasets: {train: {mode: combined, scale: 2, a: {mode: photos}, b: {mode: photos, scale: 4}, c: {mode: zipfile}}}",
+     {"datasets": {"train": {"mode": "combined", "a": {"mode": "photos", "scale": 2}, "b": {"mode": "photos", "scale":
+     4}, "c": {"mode": "zipfile"}}}}, ["datasets.train.scale: read as *.scale"]),
     ("steps: {s: {injectors: {i: {type: step_interleave, in: a, out: b, subinjectors: {x: {type: grey}, y: {in: c}}}}}}",
      {"steps": {"s": {"injectors": {"i": {"type": "step_interleave", "subinjectors": {"x": {"type": "grey", "in": "a",
      "out": "b"}, "y": {"in": "c", "out": "b"}}}}}}},
@@ -131,7 +143,11 @@ KEPT = [
     "fp16: 1",
     "networks: {f: {which_model: other, K: 2, pretrain_path: x, flow: {patch_size: 3}}}",
     "networks: {f: {which_model: srflow, flow: {K: 2}}}",
+    "networks: {g: {which_model: resnet50, subnet: {which_model: resnet50}}}",
     "networks: [which_model_G]",
+    "datasets: {train: {mode: fullimage, min_tile_size: 32, target_size: 32}}",
+    "datasets: {train: {mode: mine, min_tile_size: 32, needs_metadata: true, scale: 2}}",
+    "datasets: {train: {scale: 2}}",
     "steps: {s: 3}",
     "networks:",
 ]

@@ -163,6 +163,38 @@ def nest(**own: set[str]) -> Callable[[Fields, str], str]:
     return mend
 
 
+def of_modes(*modes: str, mend: Callable[[Fields, str], str]) -> Callable[[Fields, str], str]:
+    """Mend datasets of some modes only, as others may have an option of that name."""
+
+    def mend_some(fields: Fields, key: str) -> str:
+        return mend(fields, key) if "mode" in fields and fields["mode"].value in modes else ""
+
+    return mend_some
+
+
+_UNSCALED = ("random_dataset", "stylegan2", "torch_dataset", "zipfile")
+"""Datasets that know no `scale`."""
+
+
+def into_datasets(fields: Fields, key: str) -> str:
+    """Give the option to each dataset within a dataset that does not say it."""
+    node = fields.pop(key)
+    for name, inner in fields.items():
+        mode = inner.get("mode")
+        if isinstance(inner.value, dict) and key not in inner.value and (mode is None or mode.value not in _UNSCALED):
+            fields[name] = replace(inner, value={**inner.value, key: node.at(join(inner.path, key))})
+    return f"read as *.{key}"
+
+
+def forget_without(other: str, why: str) -> Callable[[Fields, str], str]:
+    """Drop the option where another is not there."""
+
+    def mend(fields: Fields, key: str) -> str:
+        return "" if other in fields else forget(why)(fields, key)
+
+    return mend
+
+
 def hand_down(kind: str, *options: str) -> Callable[[Fields, str], str]:
     """Move options of a part of one type into each of the parts within it, unless they have such ones themselves."""
 
@@ -206,6 +238,7 @@ def _is(*values: Any) -> Callable[[Any], bool]:
 
 
 _OFF = _is(False, None)
+_TILED = ("single_image_extensible", "multi_frame_extensible", "paired_frame")
 
 _OF_FLOWS = {
     "patch_size": "images may be of any size that the levels halve evenly",
@@ -238,9 +271,15 @@ RULES = (
     Rule("wandb", refuse("not supported yet; remove it: metrics.jsonl and TensorBoard are written"), refuses=True),
     Rule("checkpointing_enabled", forget(""), only=_OFF),
     Rule("keep_optimizer_states_on_cpu", forget(""), only=_OFF),
+    Rule("datasets.*.needs_metadata", of_modes(*_TILED, mend=rename("strict"))),
+    Rule("datasets.*.min_tile_size", of_modes("fullimage", mend=forget_without("target_size", "it cuts no tiles"))),
+    Rule("datasets.*.scale", of_modes("combined", mend=into_datasets)),
     Rule("force_start_step", forget("a resumed run goes on where it was"), only=_is(-1, None)),
     Rule("networks.*.which_model_G", rename("which_model")),
     Rule("networks.*.which_model_D", rename("which_model")),
+    Rule("networks.*.subnet.which_model_G", rename("which_model")),
+    Rule("networks.*.subnet.which_model_D", rename("which_model")),
+    *(Rule(f"networks.*{place}.which_model", write("resnet50"), only=_is("resnet52")) for place in ("", ".subnet")),
     Rule("networks.*.kwargs.blocks_per_checkpoint", forget("it was never read")),
     Rule("networks.*.args.blocks_per_checkpoint", forget("it was never read")),
     Rule("networks.*.blocks_per_checkpoint", forget("it was never read")),
