@@ -118,6 +118,9 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
      {"steps": {"s": {"injectors": {"i": {"type": "step_interleave", "subinjectors": {"x": {"type": "grey", "in": "a",
      "out": "b"}, "y": {"in": "c", "out": "b"}}}}}}},
      ["steps.s.injectors.i.subinjectors: each of them takes 'in' and 'out' from around them"]),
+    ("eval: {evaluators: {e: {type: flownet_gaussian, dataset: {eval: false}}}}", {"eval": {"evaluators": {"e": {"type":
+     "flow_gaussian_nll", "dataset": {}}}}}, ["eval.evaluators.e.type: read as 'flow_gaussian_nll'",
+     "eval.evaluators.e.dataset.eval: dropped: it was never read"]),
     ("train: {warmup_steps: 5}", {"train": {"warmup_iter": 5}}, ["train.warmup_steps: read as 'warmup_iter'"]),
     ("train: {warmup_steps: 5, warmup_iter: 6}", {"train": {"warmup_iter": 6}}, ["train.warmup_steps: dropped: "
      "'warmup_iter' is there too"]),

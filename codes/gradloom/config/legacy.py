@@ -309,6 +309,8 @@ RULES = (
     Rule("train.warmup_steps", rename("warmup_iter")),
     Rule("train.ema_on_cpu", forget(""), only=_OFF),
     Rule("train.auto_collate", forget(""), only=_OFF),
+    Rule("eval.evaluators.*.type", write("flow_gaussian_nll"), only=_is("flownet_gaussian")),
+    Rule("eval.evaluators.*.dataset.eval", forget("it was never read")),
     Rule("eval.output_state", forget("evaluators and visuals name what they read")),
     Rule("eval.compute_psnr", forget("it was never read; see the evaluator 'psnr'")),
     Rule("eval.compute_fea", forget("it was never read")),

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
+from gradloom.config.node import Node
 from gradloom.parts import Evaluator, Injector
 from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
-from gradloom.plan.plan import Call, Dataset, Measure
+from gradloom.plan.plan import Call, Dataset, Measure, Recipe
 from gradloom.plan.program import needed
 
 
@@ -14,9 +15,11 @@ def measures(pieces: Pieces) -> list[Measure]:
     section = pieces.root.get("eval")
     own = pieces.calls(Injector, section, "injectors", ())
     evaluators = pieces.calls(Evaluator, section, "evaluators", ())
-    val = pieces.datasets.get("val")
     if not evaluators:
         return []
+    if "val" not in pieces.datasets and all(call.part.own_data for call in evaluators):
+        pieces.datasets["val"] = _nothing(evaluators[0].node)
+    val = pieces.datasets.get("val")
     if val is None:
         if "val" not in pieces.datasets:
             pieces.faults.append(evaluators[0].fault("there is no dataset to measure; add datasets.val"))
@@ -32,6 +35,20 @@ def measures(pieces: Pieces) -> list[Measure]:
     for call in evaluators:
         groups.setdefault((call.part.for_, call.part.samples), []).append(call)
     return [_measure(pieces, tuple(calls), pool, val, writers, *key) for key, calls in groups.items()]
+
+
+class Nothing:
+    """The validation set of evaluators that bring their own: one sample, which nobody reads."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict[str, int]:
+        return {"nothing": range(1)[index]}
+
+
+def _nothing(node: Node) -> Dataset:
+    return Dataset("val", "nothing", Recipe(Nothing, {}, node), ("nothing",), batch_size=1, workers=0, pin_memory=False)
 
 
 def _measure(
