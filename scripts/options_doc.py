@@ -73,6 +73,7 @@ def lines() -> Iterator[str]:
         inherited = {name for name, _, _ in parameters_of(kind_of_part)}
         for name in kind_of_part.registry.discover():
             yield from section(f"`{name}`", kind_of_part.registry.classes[name], inherited)
+            yield from inner_sections(name, kind_of_part.registry.classes[name])
     for title, registry in (("Networks", parts.networks), ("Datasets", parts.datasets)):
         yield f"## {title}\n"
         for name in registry.discover():
@@ -93,6 +94,13 @@ def section(title: str, target: Callable[..., Any], skip: set[str] | None = None
             takes = describe(hint).replace("|", "\\|")
             yield f"| {shown} | {takes} | {default_of(target, name, default)} | {comments.get(name, '')} |"
         yield ""
+
+
+def inner_sections(name: str, target: Callable[..., Any]) -> Iterator[str]:
+    """The mappings of options among the options of a part."""
+    for option, hint, _ in parameters_of(target):
+        if isinstance(hint, type) and is_dataclass(hint) and not issubclass(hint, Schedule | parts.Part | parts.Choice):
+            yield from section(f"`{option}:` of `{name}`", hint, level="####")
 
 
 def comments_of(target: Callable[..., Any]) -> dict[str, str]:

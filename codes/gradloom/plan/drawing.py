@@ -121,7 +121,8 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
     if is_dataclass(value) and not isinstance(value, type):
-        return _value({field.name: getattr(value, field.name) for field in fields(value)})
+        each = {field: getattr(value, field.name) for field in fields(value)}
+        return _value({field.name: given for field, given in each.items() if given != field.default})
     if isinstance(value, dict):
         return f"{{{_arguments(value.items())}}}"
     return f"{value:g}" if isinstance(value, float) else str(value)
