@@ -77,7 +77,7 @@ TRAINED = "(the trained network)"
 
 
 def port_of(annotation: Any) -> Port | None:
-    """Find the port in an annotation such as `Read`, `Read | None`, `tuple[Read, ...]` or `Loss`."""
+    """Find the port in an annotation such as `Read`, `Read | None`, `tuple[Read, ...]`, `Loss` or `dict[str, Loss]`."""
     if isinstance(annotation, type) and issubclass(annotation, Part):
         return Port.PART
     if get_origin(annotation) is Annotated:
@@ -138,9 +138,13 @@ class Part(nn.Module, FromNode):
 
     def __post_init__(self) -> None:
         self._schedules: dict[str, Schedule] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
         for name, port in self.ports.items():
             if port is Port.READ and getattr(self, name) == "None":
                 setattr(self, name, None)
+            if port is Port.PART and isinstance(several := getattr(self, name), dict):
+                self._names[name] = tuple(several)
+                setattr(self, name, nn.ModuleList(several.values()))
         for field in self.options():
             if isinstance(value := getattr(self, field.name), Schedule):
                 self.follow(field.name, value)
@@ -166,7 +170,14 @@ class Part(nn.Module, FromNode):
 
     def inner(self) -> Iterator["Part"]:
         """The parts that are options of this one."""
-        return (part for part in self.children() if isinstance(part, Part))
+        ports = (field for field, port in self.ports.items() if port is Port.PART)
+        return (part for field in ports for part in self.parts_at(field).values())
+
+    def parts_at(self, field: str) -> dict[str, "Part"]:
+        """The parts at a port: by name where it takes several, the only one under no name."""
+        given = getattr(self, field)
+        named = zip(self._names[field], given, strict=True) if isinstance(given, nn.ModuleList) else [("", given)]
+        return {name: part for name, part in named if isinstance(part, Part)}
 
     def whole(self) -> Iterator["Part"]:
         """The part and all parts within it, at any depth."""
@@ -200,6 +211,12 @@ class Part(nn.Module, FromNode):
     def scheduled(self) -> bool:
         """Whether any option changes over the run."""
         return bool(self._schedules) or any(part.scheduled for part in self.inner())
+
+    def scheduled_values(self) -> Iterator[Any]:
+        """The values that scheduled options have now."""
+        yield from (getattr(self, field) for field in self._schedules)
+        for part in self.inner():
+            yield from part.scheduled_values()
 
     def advance(self, iteration: int, iterations_per_epoch: int) -> None:
         """Give every scheduled option its value in an iteration."""
@@ -324,7 +341,11 @@ class Inner:
 
     def __call__(self, change: Callable[[Tensor], Tensor] = lambda value: value) -> Any:
         """Return what the part makes of the values."""
-        return self.part(**self.networks, **{name: _changed(value, change) for name, value in self.values.items()})
+        return self.part(**self.networks, **self.changed(change).values)
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Inner":
+        """The same part with each tensor that it reads changed."""
+        return replace(self, values={name: _changed(value, change) for name, value in self.values.items()})
 
 
 def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -333,10 +354,10 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, tuple | list):
         return tuple(_changed(item, change) for item in value)
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {name: _changed(item, change) for name, item in value.items()}
     if isinstance(value, Inner):
-        return replace(value, values={name: _changed(inner, change) for name, inner in value.values.items()})
+        return value.changed(change)
     return value
 
 

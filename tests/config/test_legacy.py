@@ -85,6 +85,10 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("steps: {s: {injectors: {i: {type: for_each, subtype: grey, in: a, out: b, aslist: true}}}}", {"steps": {"s": {
      "injectors": {"i": {"type": "for_each", "aslist": True, "part": {"type": "grey", "in": "a", "out": "b"}}}}}},
      ["steps.s.injectors.i.subtype: read as part: {type: grey, in, out}"]),
+    ("steps: {s: {injectors: {i: {type: step_interleave, in: a, out: b, subinjectors: {x: {type: grey}, y: {in: c}}}}}}",
+     {"steps": {"s": {"injectors": {"i": {"type": "step_interleave", "subinjectors": {"x": {"type": "grey", "in": "a",
+     "out": "b"}, "y": {"in": "c", "out": "b"}}}}}}},
+     ["steps.s.injectors.i.subinjectors: each of them takes 'in' and 'out' from around them"]),
     ("train: {warmup_steps: 5}", {"train": {"warmup_iter": 5}}, ["train.warmup_steps: read as 'warmup_iter'"]),
     ("train: {warmup_steps: 5, warmup_iter: 6}", {"train": {"warmup_iter": 6}}, ["train.warmup_steps: dropped: "
      "'warmup_iter' is there too"]),
@@ -104,6 +108,7 @@ KEPT = [
     "force_start_step: 100",
     "steps: {s: {check_grads_for_nan: true}}",
     "steps: {s: {injectors: {i: {fp16: false}}}}",
+    "steps: {s: {injectors: {i: {type: step_interleave, subinjectors: {x: {type: grey, in: a, out: b}}}}}}",
     "steps: {s: {losses: {l: {type: pix}}}}",
     "steps: {s: {losses: {l: {type: cross_entropy, subtype: bce}}}}",
     "train: {ema_on_cpu: true, auto_collate: 1}",

@@ -99,6 +99,24 @@ def nest(**own: set[str]) -> Callable[[Fields, str], str]:
     return mend
 
 
+def hand_down(kind: str, *options: str) -> Callable[[Fields, str], str]:
+    """Move options of a part of one type into each of the parts within it, unless they have such ones themselves."""
+
+    def mend(fields: Fields, key: str) -> str:
+        moved = [option for option in options if option in fields]
+        if fields.get("type") is None or fields["type"].value != kind or not moved or not fields[key].fields:
+            return ""
+        given = {option: fields.pop(option) for option in moved}
+        within = {}
+        for name, part in fields[key].fields.items():
+            more = {option: node.at(join(part.path, option)) for option, node in given.items()}
+            within[name] = replace(part, value={**more, **part.fields}) if isinstance(part.value, dict) else part
+        fields[key] = replace(fields[key], value=within)
+        return f"each of them takes {' and '.join(map(repr, moved))} from around them"
+
+    return mend
+
+
 def write(value: Any) -> Callable[[Fields, str], str]:
     """Give the option another value."""
 
@@ -159,6 +177,7 @@ RULES = (
     Rule("steps.*.generator_outputs", forget("it was never read")),
     Rule("steps.*.loss_log_buffer", forget("losses are means over each logging interval")),
     Rule("steps.*.check_grads_for_nan", forget(""), only=_OFF),
+    Rule("steps.*.injectors.*.subinjectors", hand_down("step_interleave", "in", "out")),
     Rule("steps.*.injectors.*.subtype", nest(for_each={"aslist"})),
     Rule("steps.*.losses.*.subtype", nest(recurrent={"recurrent_weights"}, for_element={"index"})),
     Rule("steps.*.injectors.*.fp16", forget("the run's precision holds for all"), only=_is(True)),

@@ -94,8 +94,8 @@ def _call(part: Part) -> str:
     keys = _arguments(reads) if len(reads) > 1 else "".join(_value(value) for _, value in reads)
     own = [field for field in part.options() if field.init and field.name not in {*_SHOWN_ELSEWHERE, *part.ports}]
     options = [(field.name.rstrip("_"), getattr(part, field.name)) for field in own if _is_set(part, field)]
-    within = [(field, getattr(part, field)) for field, port in part.ports.items() if port is Port.PART]
-    inner = [f"{field.rstrip('_')}={_call(value)}" for field, value in within if value is not None]
+    within = [(field.rstrip("_"), part.parts_at(field)) for field, port in part.ports.items() if port is Port.PART]
+    inner = [f"{field}.{key}".rstrip(".") + f"={_call(each)}" for field, parts in within for key, each in parts.items()]
     own_networks = part.names_at(Port.NET)
     return f"{part.type_name}({', '.join(filter(None, [*own_networks, keys, *inner, _arguments(options)]))})"
 

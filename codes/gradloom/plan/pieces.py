@@ -20,13 +20,13 @@ P = TypeVar("P", bound=Part)
 
 
 class Assumed:
-    """The keys that parts with faults seem to write: all there are, where that cannot be seen."""
+    """The keys that parts with faults seem to write, `x` and what begins with `x_`: all, where that cannot be seen."""
 
     def __init__(self) -> None:
         self.keys, self.all = set[str](), False
 
     def __contains__(self, key: object) -> bool:
-        return self.all or key in self.keys
+        return self.all or any(f"{key}_".startswith(f"{name}_") for name in self.keys)
 
     def add(self, part: Node) -> None:
         """Note what a part with faults seems to write."""

@@ -76,11 +76,12 @@ class Call(Generic[P_co]):
 def _places(part: Part, node: Node, ports: Collection[Port]) -> Iterator[Node]:
     for name, port in part.ports.items():
         option = node.get(name.rstrip("_"))
-        inner = getattr(part, name)
-        if option is not None and isinstance(inner, Part):
-            yield from _places(inner, option, ports)
-        elif option is not None and port in ports:
+        if option is None:
+            continue
+        if port in ports:
             yield option
+        for key, inner in part.parts_at(name).items():
+            yield from _places(inner, option.fields[key] if key else option, ports)
 
 
 @dataclass(frozen=True)
