@@ -27,12 +27,14 @@ from typing import (
     Any,
     ClassVar,
     Generic,
+    Protocol,
     Self,
     TypeVar,
     dataclass_transform,
     get_args,
     get_origin,
     get_type_hints,
+    runtime_checkable,
 )
 
 import torch
@@ -367,7 +369,7 @@ datasets = Registry[Dataset[Any]]("dataset", "gradloom.datasets")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice(FromNode, Generic[T]):
     """Something that an option chooses by name, with options of its own, to be built when it is needed."""
 
@@ -378,6 +380,9 @@ class Choice(FromNode, Generic[T]):
     name: str
     make: Callable[..., T]
     arguments: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{option}={value}' for option, value in self.arguments.items())})"
 
     def build(self, **more: Any) -> T:
         """Build it, with more arguments than the options gave."""
@@ -422,9 +427,42 @@ class DatasetChoice(Choice[Dataset[Any]]):
 def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The keys that a dataset's class declares: a tuple, or a class method that is given the options."""
     declared = getattr(dataset, "keys", None)
-    if callable(declared):
-        return tuple(declared(**arguments))
+    declared = declared(**arguments) if callable(declared) else declared  # None of a dataset within that does not say
     return None if declared is None else tuple(declared)
+
+
+class Company(Protocol):
+    """The processes that train together."""
+
+    processes: int
+    number: int  # of this one, from 0
+
+    def add(self, tensor: Tensor) -> None:
+        """Put the sum over all processes in the tensor's place."""
+
+
+@runtime_checkable
+class Adopts(Protocol):
+    """A network that knows by what other names, or in what other form, weights for it are found in files."""
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return weights as this network names them; what it does not know stays as it is."""
+
+
+class InCompany(nn.Module):
+    """A module of a network that asks other processes for sums while it trains; all of them have to ask alike.
+
+    The trainer gives it the company. Where it asks in forward passes, all processes call its network equally often.
+    """
+
+    company: Company | None = None
+    asks_in_passes = True  # and not between iterations only
+
+    def everyones(self, tensor: Tensor) -> Tensor:
+        """Put the sum over all processes in the tensor's place, and return it."""
+        if self.company is not None:
+            self.company.add(tensor)
+        return tensor
 
 
 Scalar = Tensor

@@ -45,4 +45,6 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
 def why_left_out(kind: str, name: str) -> str | None:
     """Return why there is none of that name, if the ancestor had one."""
     reasons = _NAMES.get(kind, {})
-    return next((why for why, patterns in reasons.items() if any(fnmatchcase(name, pattern) for pattern in patterns)), None)
+    return next(
+        (why for why, patterns in reasons.items() if any(fnmatchcase(name, pattern) for pattern in patterns)), None
+    )

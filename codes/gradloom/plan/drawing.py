@@ -20,7 +20,7 @@ def listing(plan: Plan) -> str:
         notes += [] if network.trainable else ["frozen"]
         notes += ["checkpointed"] if network.checkpointing else []
         notes += ["spread over the processes"] if network.spread else []
-        notes += [f"from {network.pretrained.file}"] if network.pretrained else []
+        notes += [f"{start.part} from {start.file}".lstrip() for start in network.starts]
         options = _arguments(network.recipe.arguments.items())
         lines.append(_commented(f"{name} = {network.which_model}({options})", notes))
     for dataset in plan.datasets.values():

@@ -111,7 +111,13 @@ class Network:
     checkpointing: bool = False  # whether its blocks are computed anew in backward passes
     asks_checkpointing: Node | None = None  # where its own options say so
     pretrained: Pretrained | None = None
+    pretrained_parts: tuple[Pretrained, ...] = ()  # which come first
     spread: Node | None = None  # where its options say that each process is to hold a part of it
+
+    @property
+    def starts(self) -> tuple[Pretrained, ...]:
+        """The weights that it starts from, in the order in which they are loaded."""
+        return (*self.pretrained_parts, *([self.pretrained] if self.pretrained else []))
 
     @property
     def options(self) -> Mapping[str, Any]:
