@@ -1,15 +1,10 @@
 """Frechet Inception distance."""
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from gradloom.errors import Diverged, RunError
 from gradloom.evaluators._features import Features
-from gradloom.evaluators._frechet import Moments, frechet_distance
+from gradloom.evaluators._moments_of_features import MomentsOfFeatures
 
 
-class Fid(Features, type="fid"):
+class Fid(MomentsOfFeatures, Features, type="fid"):
     """Measures how far the generated images are from the real ones by the Gaussians of their features.
 
     From Heusel et al. 2017 (arXiv 1706.08500). The features are those of Inception-v3 (2048 of them, of images
@@ -18,27 +13,3 @@ class Fid(Features, type="fid"):
     it at equal counts only. Raises `Diverged` for features that are not finite, `RunError` for fewer than two images
     and where the weights of Inception are not found.
     """
-
-    def reset(self) -> None:
-        """Forget all images."""
-        self.moments = {"fake": Moments(), "real": Moments()}
-
-    def add(self, found: Mapping[str, Tensor]) -> None:
-        """Take in the features of a batch."""
-        for port, features in found.items():
-            self.moments[port].add(features)
-
-    def compute(self) -> Mapping[str, float]:
-        """The squared Frechet distance of the two sets, 0 for equal ones."""
-        for port, moments in self.moments.items():
-            if moments.count < 2:
-                raise RunError(f"fid: needs at least two images at {port!r}, got {moments.count}")
-            if not moments.finite:
-                raise Diverged(f"fid: features of the {moments.count} images at {port!r} are not all finite numbers")
-        return {"fid": frechet_distance(self.moments["fake"], self.moments["real"])}
-
-    def protocol(self) -> str:
-        """Whose features, of how many images."""
-        what = "FID" if self.network is None else "Frechet distance"
-        counts = self.moments["fake"].count, self.moments["real"].count
-        return f"{self.made_of(what, *counts)}, unbiased covariances"

@@ -8,7 +8,7 @@ from typing import Any
 from gradloom.config.schedules import Schedule
 from gradloom.config.secrets import masked
 from gradloom.gates import Gate
-from gradloom.parts import Injector, Part, Port
+from gradloom.parts import Choice, Injector, Part, Port
 from gradloom.plan.plan import Call, Dataset, Plan, Step
 
 
@@ -35,7 +35,7 @@ def listing(plan: Plan) -> str:
     for measure in plan.measures:
         other = measure.stands_in
         whom = [f"{other} in place of {other.removesuffix('.ema')}"] if other else []
-        lines += ["", _commented(f"measure {measure.samples or 'all'} samples of val:", whom)]
+        lines += ["", _commented(f"measure {measure.samples or 'all'} samples of {measure.phase}:", whom)]
         lines += [f"    {_injector(call)}" for call in measure.injectors]
         lines += [_commented(f"    {call.name} = {_call(call.part)}", _gates(call.gate)) for call in measure.calls]
     return "\n".join(lines)
@@ -120,7 +120,7 @@ def _value(value: Any) -> str:
         return f"{kind}({_arguments(own[1:])} {value.unit}s)"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
-    if is_dataclass(value) and not isinstance(value, type):
+    if is_dataclass(value) and not isinstance(value, type | Choice):
         each = {field: getattr(value, field.name) for field in fields(value)}
         return _value({field.name: given for field, given in each.items() if given != field.default})
     if isinstance(value, dict):

@@ -1,0 +1,38 @@
+"""What metrics by the Frechet distance of features have in common."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from gradloom.errors import Diverged, RunError
+from gradloom.evaluators._features import Describing
+from gradloom.evaluators._frechet import Moments, frechet_distance
+
+
+class MomentsOfFeatures(Describing):
+    """Takes in the features of generated and of real images, and measures how far their Gaussians are apart."""
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self.moments = {"fake": Moments(), "real": Moments()}
+
+    def add(self, found: Mapping[str, Tensor]) -> None:
+        """Take in the features of a batch."""
+        for port, features in found.items():
+            self.moments[port].add(features)
+
+    def compute(self) -> Mapping[str, float]:
+        """The squared Frechet distance of the two sets, 0 for equal ones."""
+        for port, moments in self.moments.items():
+            if moments.count < 2:
+                raise RunError(f"{self.type_name}: needs at least two images at {port!r}, got {moments.count}")
+            if not moments.finite:
+                many = f"the {moments.count} images at {port!r}"
+                raise Diverged(f"{self.type_name}: features of {many} are not all finite numbers")
+        return {self.type_name: frechet_distance(self.moments["fake"], self.moments["real"])}
+
+    def protocol(self) -> str:
+        """Whose features, of how many images."""
+        what = "FID" if self.network is None else "Frechet distance"
+        counts = self.moments["fake"].count, self.moments["real"].count
+        return f"{self.made_of(what, *counts)}, unbiased covariances"
