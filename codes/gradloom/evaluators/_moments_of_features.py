@@ -4,13 +4,16 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from gradloom.errors import Diverged, RunError
 from gradloom.evaluators._features import Describing
-from gradloom.evaluators._frechet import Moments, frechet_distance
+from gradloom.evaluators._frechet import Moments, distance_between
 
 
 class MomentsOfFeatures(Describing):
     """Takes in the features of generated and of real images, and measures how far their Gaussians are apart."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.reset()
 
     def reset(self) -> None:
         """Forget all images."""
@@ -23,13 +26,7 @@ class MomentsOfFeatures(Describing):
 
     def compute(self) -> Mapping[str, float]:
         """The squared Frechet distance of the two sets, 0 for equal ones."""
-        for port, moments in self.moments.items():
-            if moments.count < 2:
-                raise RunError(f"{self.type_name}: needs at least two images at {port!r}, got {moments.count}")
-            if not moments.finite:
-                many = f"the {moments.count} images at {port!r}"
-                raise Diverged(f"{self.type_name}: features of {many} are not all finite numbers")
-        return {self.type_name: frechet_distance(self.moments["fake"], self.moments["real"])}
+        return {self.type_name: distance_between(self.type_name, self.moments)}
 
     def protocol(self) -> str:
         """Whose features, of how many images."""

@@ -50,7 +50,7 @@ class SrDiffusionFid(MomentsOfFeatures, type="sr_diffusion_fid"):
 
     def in_portions(self, images: Tensor, network: nn.Module | None) -> Tensor:
         """The features of images, of which only so many are looked at together."""
-        return torch.cat([self.features(portion, network) for portion in torch.split(images, self.fid_batch_size)])
+        return torch.cat([self.describe(portion, network) for portion in torch.split(images, self.fid_batch_size)])
 
     def drawn_in_unit(self) -> bool:
         """Whether what is drawn is in [0, 1]."""

@@ -120,7 +120,9 @@ def _value(value: Any) -> str:
         return f"{kind}({_arguments(own[1:])} {value.unit}s)"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
-    if is_dataclass(value) and not isinstance(value, type | Choice):
+    if isinstance(value, Choice):
+        return f"{value.name}({_arguments(value.arguments.items())})"
+    if is_dataclass(value) and not isinstance(value, type):
         each = {field: getattr(value, field.name) for field in fields(value)}
         return _value({field.name: given for field, given in each.items() if given != field.default})
     if isinstance(value, dict):
