@@ -308,6 +308,10 @@ class Evaluator(Part):
         None  # how many to measure, going round if need be; None is the whole set once
     )
 
+    def looks_at(self) -> "tuple[DatasetChoice, int] | None":
+        """The dataset to be shown instead of the validation set, and how many samples of it at a time."""
+        return None
+
     @property
     def adds(self) -> bool:
         """Whether batches may be shared among processes."""

@@ -12,7 +12,10 @@ from torch.nn.functional import interpolate
 
 from gradloom.datasets.random_dataset import RandomDataset
 from gradloom.engine.measuring import carried
-from gradloom.parts import DatasetChoice, Evaluator, Port
+from gradloom.injectors._diffusion import DiffusionArgs
+from gradloom.injectors._noise_schedules import BetaSchedule
+from gradloom.injectors.gaussian_diffusion_inference import GaussianDiffusionInference
+from gradloom.parts import DatasetChoice, Evaluator, Inner, Port
 
 SIZES = (4, 4, 3, 4, 1)  # of batches
 
@@ -38,6 +41,21 @@ def labels(size: int) -> Tensor:
     return torch.randint(5, (size,))
 
 
+class Painter(nn.Module):
+    def forward(self, x: Tensor, timesteps: Tensor, low_res: Tensor) -> Tensor:
+        return low_res.sin()
+
+
+def drawing(size: int) -> Inner:
+    return Inner(DRAWING, {"generator": Painter()}, {"model_input_keys": {"low_res": images(size)}})
+
+
+DRAWING = GaussianDiffusionInference(
+    generator="g", out="out", model_input_keys={"low_res": "lq"}, output_scale_factor=1, respaced_timestep_spacing=2,
+    use_ddim=True, noise_type="zero", beta_schedule=BetaSchedule("cosine", 4),
+    diffusion_args=DiffusionArgs("start_x", "fixed_small"),
+)  # fmt: skip
+DRAWING.setup()
 CRITIC = Critic()
 
 
@@ -102,6 +120,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "mean": [{"value": images}, {"value": images, "batch": labels}],
     "psnr": [PAIR, PAIR | {"against": images, "per_image": True}],
     "spread": [{"value": logits}],
+    "sr_diffusion_fid": [{"diffusion_params": drawing, "real": images, "network": critic, "fid_batch_size": 3}],
     "sr_fid": [ENLARGED],
     "sr_style_transfer": [FOLDER | {"scale": 2, "embedding_generator": network}],
     "ssim": [PAIR, PAIR | {"against": images, "crop_border": 0}],
@@ -122,7 +141,7 @@ CASES = [
 def made(name: str, example: dict[str, Any]) -> Evaluator:
     named = {
         option: tuple(f"{option}_{number}" for number in range(len(value))) if isinstance(value, list)
-        else option if callable(value) else value
+        else DRAWING if value is drawing else option if callable(value) else value
         for option, value in example.items()
     }  # fmt: skip
     evaluator: Evaluator = Evaluator.registry.find(name)(**named)
