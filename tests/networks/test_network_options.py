@@ -16,6 +16,7 @@ OPTIONS = {
     "discriminator_vgg_128_gn": ("in_nc: 3\nnf: 8\nimage_size: 32", (2, 3, 32, 32)),
     "small_classifier": ("image_size: 16\nwidth: 4", (2, 3, 16, 16)),
     "resnet18": ("custom_head_logits: 4", (2, 3, 32, 32)),
+    "segformer": ("size: b0\nnum_classes: 3", (2, 3, 32, 32)),
     "cifar_resnet18": ("num_classes: 4", (2, 3, 32, 32)),
 }
 
@@ -46,6 +47,11 @@ def test_options_make_a_network_that_can_be_copied(name):
             "nf: 4\nimage_size: 24",
             "x.yml:2:1: image_size: an image size here is a power of two from 8 up, such as 32 or 64; 24 is not, "
             "got int 24",
+        ),
+        (
+            "byol",
+            "{image_size: 32, hidden_layer: body, subnet: {which_model: small_classifier, image_sizes: 32}}",
+            "x.yml:1:87: subnet.image_sizes: unknown option; did you mean 'image_size'?",
         ),
         (
             "RRDBNet",

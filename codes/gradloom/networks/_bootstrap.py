@@ -84,7 +84,7 @@ class Bootstrap(nn.Module):
 
     def update_for_step(self, iteration: int) -> None:
         """Let the copy follow the encoder."""
-        move = get_ema_multi_avg_fn(self.decay_at(iteration))
+        move = get_ema_multi_avg_fn(self.decay_at(iteration))  # type: ignore[no-untyped-call]
         move([*self.target_encoder.parameters()], [*self.online_encoder.parameters()], iteration)
 
     def get_debug_values(self, iteration: int) -> Mapping[str, float]:
