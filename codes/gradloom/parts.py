@@ -27,17 +27,20 @@ from typing import (
     Any,
     ClassVar,
     Generic,
+    Protocol,
     Self,
     TypeVar,
     dataclass_transform,
     get_args,
     get_origin,
     get_type_hints,
+    runtime_checkable,
 )
 
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 from typing_extensions import TypeAliasType
 
@@ -363,6 +366,7 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 networks = Registry[nn.Module]("network", "gradloom.networks")
 datasets = Registry[Dataset[Any]]("dataset", "gradloom.datasets")
+optimizers = Registry[Optimizer]("optimizer", "gradloom.optimizers")
 
 T = TypeVar("T")
 
@@ -425,9 +429,42 @@ class DatasetChoice(Choice[Dataset[Any]]):
 def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The keys that a dataset's class declares: a tuple, or a class method that is given the options."""
     declared = getattr(dataset, "keys", None)
-    if callable(declared):
-        declared = declared(**arguments)  # None where that is up to a dataset within it that does not say
+    declared = declared(**arguments) if callable(declared) else declared  # None of a dataset within that does not say
     return None if declared is None else tuple(declared)
+
+
+class Company(Protocol):
+    """The processes that train together."""
+
+    processes: int
+    number: int  # of this one, from 0
+
+    def add(self, tensor: Tensor) -> None:
+        """Put the sum over all processes in the tensor's place."""
+
+
+@runtime_checkable
+class Adopts(Protocol):
+    """A network that knows by what other names, or in what other form, weights for it are found in files."""
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return weights as this network names them; what it does not know stays as it is."""
+
+
+class InCompany(nn.Module):
+    """A module of a network that asks other processes for sums while it trains; all of them have to ask alike.
+
+    The trainer gives it the company. Where it asks in forward passes, all processes call its network equally often.
+    """
+
+    company: Company | None = None
+    asks_in_passes = True  # and not between iterations only
+
+    def everyones(self, tensor: Tensor) -> Tensor:
+        """Put the sum over all processes in the tensor's place, and return it."""
+        if self.company is not None:
+            self.company.add(tensor)
+        return tensor
 
 
 Scalar = Tensor

@@ -9,7 +9,7 @@ import pytest
 CODES = Path(__file__).resolve().parents[2] / "codes"
 FILES = sorted((CODES / "gradloom").rglob("*.py"))
 SCRIPTS = sorted([*(CODES.parent / "scripts").glob("*.py"), CODES / "train.py", CODES.parent / "train.py"])
-EXTENSIONS = ("injectors", "losses", "evaluators", "networks", "datasets")
+EXTENSIONS = ("injectors", "losses", "evaluators", "networks", "datasets", "optimizers")
 TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in [*FILES, *SCRIPTS]}
 
 
@@ -95,6 +95,7 @@ KNOW_OF_PROCESSES = {
     "gradloom.engine.world",
     "gradloom.engine.meeting",
     "gradloom.engine.sharding",
+    "gradloom.engine.parted",
     "gradloom.engine.saving.parts",
 }
 
@@ -135,6 +136,9 @@ ONLY_DATA = {
     ("importlib.resources", "gradloom.datasets.photos"),
     ("pickle.UnpicklingError", "gradloom.evaluators._inception"),
     ("pickle.UnpicklingError", "gradloom.networks._weights"),
+    ("pickle.UnpicklingError", "gradloom.networks._resnets"),
+    ("pickle.UnpicklingError", "gradloom.datasets._tiles"),
+    ("pickle.UnpicklingError", "gradloom.losses._extractors"),
 }
 
 

@@ -6,7 +6,7 @@ _AUDIO = "the ancestor's is for audio, which is left out; Gradloom trains networ
 _TEXT = "the ancestor's is for speech or text, which are left out; Gradloom trains networks of images"
 _TRIAL = "it was a trial of the ancestor's and is left out; a file under 'plugins' may define it"
 
-_NAMES = {
+_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "injector": {
         _AUDIO: (
             "mel_spectrogram", "torch_mel_spectrogram", "random_audio_crop", "audio_clip", "audio_resample",
@@ -44,5 +44,7 @@ _NAMES = {
 
 def why_left_out(kind: str, name: str) -> str | None:
     """Return why there is none of that name, if the ancestor had one."""
-    reasons = _NAMES.get(kind, {}).items()
-    return next((why for why, patterns in reasons if any(fnmatchcase(name, pattern) for pattern in patterns)), None)
+    reasons = _NAMES.get(kind, {})
+    return next(
+        (why for why, patterns in reasons.items() if any(fnmatchcase(name, pattern) for pattern in patterns)), None
+    )

@@ -54,7 +54,7 @@ def embedded(timesteps: Tensor, width: int) -> Tensor:
 class Timed(nn.Sequential):
     """Layers in a row, of which the residual blocks are given the embedding too."""
 
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
         """Features (B, C, H, W) and an embedding (B, E) to features."""
         for layer in self:
             x = layer(x, embedding) if isinstance(layer, Residual) else layer(x)
