@@ -123,6 +123,13 @@ def test_images_may_come_normalized():
     torch.testing.assert_close(losses[1] * deviation + mean, losses[0], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("normalize", [None, "imagenet"])
+def test_it_can_be_followed_without_values(normalize):
+    with torch.device("meta"):
+        network = PixelLocalByol(NetworkChoice("maps", Maps, {}), 16, -1, normalize=normalize)
+    assert network.to("meta")(torch.rand(4, 3, 16, 16, device="meta")).is_meta
+
+
 def test_a_layer_without_maps_is_refused():
     with pytest.raises(ValueError, match=r"hidden_layer: it has to make maps \(B, C, H, W\); this one makes \(1, 10\)"):
         PixelLocalByol(small(), image_size=16, hidden_layer="head")

@@ -26,6 +26,7 @@ class Generated(Describing):
     to measure the average, as is usual.
     """
 
+    brings = True
     metric: ClassVar[str] = "fid"
 
     for_: Net | None = None  # the generator, such as `generator.ema`

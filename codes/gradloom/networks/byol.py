@@ -1,6 +1,7 @@
 """Bootstrap Your Own Latent: a network learns features from two views of each image, without labels."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -53,7 +54,7 @@ class Byol(Bootstrap):
         encoder = Encoder(subnet.build(), hidden_layer, projector, example)
         predictor = head(projection_size, **sizes)
         super().__init__(encoder, predictor, moving_average_decay, moving_average_steps)
-        self.augment: nn.Module | None = _views(normalize, image_size) if aug_enable else None
+        self.augment = _views(normalize, image_size) if aug_enable else None
 
     def forward(self, one: Tensor, two: Tensor) -> Tensor:
         """Two views, sample by sample of the same images, to the loss."""
@@ -83,7 +84,7 @@ def _structural_head(shape: Size, outputs: int, hidden: int) -> nn.Module:
     return nn.Sequential(OrderedDict(net=nn.Sequential(*layers, nn.Flatten(), *mlp(flat, outputs, hidden))))
 
 
-def _views(normalized: Literal["imagenet", "stylegan2_norm"] | None, image_size: int) -> nn.Module:
+def _views(normalized: Literal["imagenet", "stylegan2_norm"] | None, image_size: int) -> Callable[[Tensor], Tensor]:
     from gradloom.networks._views import views  # imports kornia, which most runs do not need
 
     return views(normalized, image_size)

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+
 from gradloom.parts import Evaluator, Injector
 from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
-from gradloom.plan.plan import Call, Dataset, Measure
+from gradloom.plan.plan import Call, Dataset, Measure, Recipe
 from gradloom.plan.program import needed
 
 
@@ -17,9 +21,13 @@ def measures(pieces: Pieces) -> list[Measure]:
     val = pieces.datasets.get("val")
     if not evaluators:
         return []
+    if val is None and "val" not in pieces.datasets:
+        measuring = next((call for call in evaluators if not call.part.brings), None)
+        if measuring:
+            pieces.faults.append(measuring.fault("there is no dataset to measure; add datasets.val"))
+        else:
+            val = pieces.datasets["val"] = _nothing(evaluators[0])
     if val is None:
-        if "val" not in pieces.datasets:
-            pieces.faults.append(evaluators[0].fault("there is no dataset to measure; add datasets.val"))
         return []
     writers = {key: call for step in pieces.steps for call in step.injectors for key in call.writes}
     overridden = {key for call in own for key in call.writes}
@@ -32,6 +40,20 @@ def measures(pieces: Pieces) -> list[Measure]:
     for call in evaluators:
         groups.setdefault((call.part.for_, call.part.samples), []).append(call)
     return [_measure(pieces, tuple(calls), pool, val, writers, *key) for key, calls in groups.items()]
+
+
+class Nothing(TorchDataset[dict[str, Tensor]]):
+    """One sample, for evaluators that bring what they measure."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {"nothing": torch.zeros(1)}
+
+
+def _nothing(call: Call[Evaluator]) -> Dataset:
+    return Dataset("val", "nothing", Recipe(Nothing, {}, call.node), ("nothing",), 1, 0, False)
 
 
 def _measure(
