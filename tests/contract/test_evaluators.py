@@ -74,6 +74,19 @@ def several(size: int) -> nn.Module:
     return SEVERAL
 
 
+class Flow(nn.Conv2d):
+    def forward(self, x: Tensor, small: Tensor, add_gt_noise: bool) -> tuple[list[Tensor], Tensor]:
+        latent: Tensor = super().forward(x)
+        return [latent[:, :1], latent], small
+
+
+FLOW = Flow(3, 3, 1)
+
+
+def flow(size: int) -> nn.Module:
+    return FLOW
+
+
 IMAGES = Path(sklearn.__file__).parent / "datasets" / "images"
 GENERATED = {"for_": network, "network": critic, "batch_size": 2}
 FOLDER = GENERATED | {"image_size": 12, "real_fid_path": IMAGES}
@@ -95,6 +108,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "accuracy": [{"logits": logits, "labels": labels}],
     "fid": [PAIR | {"network": critic}],
     "fid_for_structural_nets": [ENLARGED],
+    "flow_gaussian_nll": [{"for_": flow, "batch_size": 2, "dataset": SMALL}],
     "grid": [{"images_": [images, images], "count": 6}],
     "kid": [PAIR | {"network": critic, "subset_size": 9, "subsets": 4}],
     "mean": [{"value": images}, {"value": images, "batch": labels}],

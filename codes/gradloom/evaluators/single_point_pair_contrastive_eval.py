@@ -35,7 +35,7 @@ class SinglePointPairContrastiveEval(Evaluator, type="single_point_pair_contrast
     Of a smaller set all pairs are measured. The ancestor measured a batch more than `quantity`.
     """
 
-    brings = True
+    own_data = True
 
     for_: Net | None = None  # the network, such as `generator.ema`
     batch_size: Annotated[int, Gt(0)]  # pairs that are described at a time

@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset as TorchDataset
-
+from gradloom.config.node import Node
 from gradloom.parts import Evaluator, Injector
 from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
@@ -18,16 +15,14 @@ def measures(pieces: Pieces) -> list[Measure]:
     section = pieces.root.get("eval")
     own = pieces.calls(Injector, section, "injectors", ())
     evaluators = pieces.calls(Evaluator, section, "evaluators", ())
-    val = pieces.datasets.get("val")
     if not evaluators:
         return []
-    if val is None and "val" not in pieces.datasets:
-        measuring = next((call for call in evaluators if not call.part.brings), None)
-        if measuring:
-            pieces.faults.append(measuring.fault("there is no dataset to measure; add datasets.val"))
-        else:
-            val = pieces.datasets["val"] = _nothing(evaluators[0])
+    if "val" not in pieces.datasets and all(call.part.own_data for call in evaluators):
+        pieces.datasets["val"] = _nothing(evaluators[0].node)
+    val = pieces.datasets.get("val")
     if val is None:
+        if "val" not in pieces.datasets:
+            pieces.faults.append(evaluators[0].fault("there is no dataset to measure; add datasets.val"))
         return []
     writers = {key: call for step in pieces.steps for call in step.injectors for key in call.writes}
     overridden = {key for call in own for key in call.writes}
@@ -42,18 +37,18 @@ def measures(pieces: Pieces) -> list[Measure]:
     return [_measure(pieces, tuple(calls), pool, val, writers, *key) for key, calls in groups.items()]
 
 
-class Nothing(TorchDataset[dict[str, Tensor]]):
-    """One sample, for evaluators that bring what they measure."""
+class Nothing:
+    """The validation set of evaluators that bring their own: one sample, which nobody reads."""
 
     def __len__(self) -> int:
         return 1
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"nothing": torch.zeros(1)}
+    def __getitem__(self, index: int) -> dict[str, int]:
+        return {"nothing": range(1)[index]}
 
 
-def _nothing(call: Call[Evaluator]) -> Dataset:
-    return Dataset("val", "nothing", Recipe(Nothing, {}, call.node), ("nothing",), 1, 0, False)
+def _nothing(node: Node) -> Dataset:
+    return Dataset("val", "nothing", Recipe(Nothing, {}, node), ("nothing",), batch_size=1, workers=0, pin_memory=False)
 
 
 def _measure(
