@@ -22,6 +22,7 @@ OPTIONS = {
     "stylegan2_rosinality_disc": ("size: 8\nmax_channels: 4\nblur_kernel: [1, 2, 1]", (2, 3, 8, 8)),
     "small_classifier": ("image_size: 16\nwidth: 4", (2, 3, 16, 16)),
     "resnet18": ("custom_head_logits: 4", (2, 3, 32, 32)),
+    "segformer": ("size: b0\nnum_classes: 3", (2, 3, 32, 32)),
     "cifar_resnet18": ("num_classes: 4", (2, 3, 32, 32)),
 }
 
@@ -52,6 +53,11 @@ def test_options_make_a_network_that_can_be_copied(name):
             "nf: 4\nimage_size: 24",
             "x.yml:2:1: image_size: an image size here is a power of two from 8 up, such as 32 or 64; 24 is not, "
             "got int 24",
+        ),
+        (
+            "byol",
+            "{image_size: 32, hidden_layer: body, subnet: {which_model: small_classifier, image_sizes: 32}}",
+            "x.yml:1:78: subnet.image_sizes: unknown option; did you mean 'image_size'?",
         ),
         (
             "RRDBNet",
