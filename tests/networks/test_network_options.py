@@ -14,6 +14,14 @@ OPTIONS = {
     "dcgan_discriminator": ("image_size: 16\nnf: 4\nnorm: none", (2, 3, 16, 16)),
     "RRDBNet": ("in_nc: 3\nout_nc: 3\nnf: 4\nnb: 1\nscale: 2\ngc: 2", (2, 3, 8, 8)),
     "discriminator_vgg_128_gn": ("in_nc: 3\nnf: 8\nimage_size: 32", (2, 3, 32, 32)),
+    "RRDBNetBypass": ("in_nc: 3\nout_nc: 3\nnf: 8\nnb: 1\nscale: 2\ngc: 2\nbypass_noise: true", (2, 3, 8, 8)),
+    "discriminator_vgg_128": ("in_nc: 3\nnf: 4\nimage_size: 32", (2, 3, 32, 32)),
+    "discriminator_vgg_448": ("in_nc: 3\nnf: 16", (1, 3, 448, 448)),
+    "discriminator_unet": ("in_nc: 3\nnf: 8", (2, 3, 32, 32)),
+    "discriminator_unet_fea": ("in_nc: 3\nnf: 8", (2, 3, 32, 32)),
+    "discriminator_pix": ("in_nc: 3\nnf: 8", (2, 3, 32, 32)),
+    "discriminator_patch": ("in_nc: 3\nnf: 4\nnorm: spectral", (2, 3, 32, 32)),
+    "stylegan_vgg": ("image_size: 8", (2, 3, 8, 8)),
     "small_classifier": ("image_size: 16\nwidth: 4", (2, 3, 16, 16)),
 }
 
