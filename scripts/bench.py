@@ -23,8 +23,10 @@ from benches.versus import compare
 VARIANTS = [
     ["speed=safe"],
     ["speed={compile: true}"],
+    ["speed={cuda_graphs: true, channels_last: false, compile: false}"],
     ["speed=safe", "precision=bf16"],
     ["speed={compile: true}", "precision=bf16"],
+    ["speed={cuda_graphs: true, channels_last: false, compile: false}", "precision=bf16"],
 ]
 
 
@@ -57,7 +59,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--set", nargs="+", default=[], metavar="a.b=c", help="options of the trainer's side")
     parser.add_argument("--together", action="store_true", help="both in one process, with one memory")
-    parser.add_argument("--gpu", action="store_true", help="all cases on a GPU, in fp32 and bf16, compiled and not")
+    parser.add_argument(
+        "--gpu", action="store_true", help="all cases on a GPU, in fp32 and bf16, compiled, recorded or neither"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.gpu:

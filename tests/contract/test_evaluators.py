@@ -50,6 +50,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "kid": [PAIR | {"network": critic, "subset_size": 9, "subsets": 4}],
     "mean": [{"value": images}, {"value": images, "batch": labels}],
     "psnr": [PAIR, PAIR | {"against": images, "per_image": True}],
+    "spread": [{"value": logits}],
     "ssim": [PAIR, PAIR | {"against": images, "crop_border": 0}],
 }
 """Options for each type, by their names in Python. In the place of a key or a network stands what makes its value."""

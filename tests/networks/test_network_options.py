@@ -22,7 +22,13 @@ OPTIONS = {
     "discriminator_pix": ("in_nc: 3\nnf: 8", (2, 3, 32, 32)),
     "discriminator_patch": ("in_nc: 3\nnf: 4\nnorm: spectral", (2, 3, 32, 32)),
     "stylegan_vgg": ("image_size: 8", (2, 3, 8, 8)),
+    "dvae": ("{hidden_dim: 4, codebook_dim: 4, num_tokens: 5, num_layers: 2}", (2, 3, 8, 8)),
+    "vqvae": ("{channel: 4, n_res_channel: 2, codebook_dim: 4, codebook_size: 5}", (2, 3, 8, 8)),
+    "rrdb_srflow": ("in_nc: 3\nout_nc: 3\nnf: 4\nnb: 1\nscale: 2\ngc: 2", (2, 3, 8, 8)),
+    "rrdb_latent_wrapper": ("in_nc: 3\nout_nc: 3\nnf: 8\nnb: 1\nblocks_for_latent: [0]\ngc: 2", (2, 3, 8, 8)),
     "small_classifier": ("image_size: 16\nwidth: 4", (2, 3, 16, 16)),
+    "resnet18": ("custom_head_logits: 4", (2, 3, 32, 32)),
+    "cifar_resnet18": ("num_classes: 4", (2, 3, 32, 32)),
 }
 
 

@@ -116,6 +116,7 @@ class Speed:
 
     channels_last: bool | Literal["auto"] = "auto"  # the memory layout of networks with convolutions of images
     compile: bool | Literal["auto"] = "auto"  # torch.compile; auto tries it on a GPU, for runs long enough to pay
+    cuda_graphs: bool = False  # record whole iterations on a GPU and replay them, where the host decides nothing
     fused: bool | Literal["auto"] = "auto"  # torch's fused kernels for optimizers; auto: on GPUs, and on CPUs if large
     tf32: bool | None = None  # products of float32 in 19 bits on a GPU; None leaves it to torch
     seconds: Annotated[float, Gt(0)] = 20.0  # to measure for; what has begun is finished
@@ -155,6 +156,7 @@ class Pretrained:
 
     file: Path
     prefix: str = ""  # keep the names that start so, without it
+    part: str = ""  # of the network, which starts from them instead of the whole
     node: Node
 
 

@@ -26,6 +26,12 @@ class Precision:
         needed = self.scales or device.type == "cuda"
         self.scalers = {step: GradScaler(device.type, first_scale) for step in steps} if needed else {}
 
+    def renew(self) -> None:
+        """Begin anew with scalers in the midst of an update, at the scales they have."""
+        for step, old in self.scalers.items():
+            self.scalers[step] = GradScaler(self.device.type)
+            self.scalers[step].load_state_dict(old.state_dict())
+
     def cast(self) -> AbstractContextManager[object]:
         """Forward passes within it run in the chosen precision."""
         if self.kind == "fp32":

@@ -21,6 +21,7 @@ from gradloom.engine.saving.checkpoint import examine, write
 from gradloom.engine.saving.snapshot import give, take
 from gradloom.engine.sharing import Sharing
 from gradloom.engine.soundness import Soundness
+from gradloom.engine.speed.graphs import graphs
 from gradloom.engine.speed.tuning import Tuning
 from gradloom.engine.world import World
 from gradloom.errors import RunError
@@ -71,9 +72,11 @@ class Trainer:
             for name, optimizer in self.optimizers.items()
         }
         ahead = bool(self.shards) or any(network.sync_batchnorm for network in self.plan.networks.values())
+        ahead = ahead or any(build.talks(network) for network in self.networks.values())
         self.sharing = Sharing(self.world, self._trainable, ahead)
         changing = [network for name, network in self.networks.items() if self.plan.networks[name].trainable]
         self.soundness = Soundness([*changing, *(call.part for call in self.calls)], self.world.device)
+        self.graphs = graphs(self)
         self.world.seed_apart(plan.sections.train.manual_seed)
 
     def train_step(self, batch: Mapping[str, Any], keep: Iterable[str] = ()) -> dict[str, Tensor]:
@@ -85,7 +88,7 @@ class Trainer:
         if not self.fits:
             self.fits = True
             self.news.append(cut_to_fit(self, batch))
-        metrics = self.iterate(batch, keep)
+        metrics = (self.graphs or self).iterate(batch, keep)
         if self.tuning.pending:
             self.tuning.choose(self.precision, self.plan.sections.train.niter - self.iteration)
         return metrics

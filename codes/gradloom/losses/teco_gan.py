@@ -77,7 +77,7 @@ class TecoGan(Loss, type="teco_gan"):
         with full_precision(small):
             flows = network(widen(torch.cat(pairs)))
         large: Tensor = interpolate(flows, size, mode="bilinear") * (size[1] / flows.shape[3])
-        return large.reshape(len(pairs) // 2, 2, -1, 2, *size)
+        return large.reshape(len(pairs) // 2, 2, -1, *large.shape[1:])
 
     def _sextuplets(self, film: Tensor, flows: Tensor) -> list[Tensor]:
         """What the discriminator sees of each middle image, or of all of them in one batch."""

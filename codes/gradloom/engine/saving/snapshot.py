@@ -138,6 +138,8 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tup
     said += _give_all("part", parts, state["parts"], lambda part, kept: part.load_state_dict(kept), checkpoint, lenient)
     _give_buffers(trainer.world, _networks(trainer) | parts, state["buffers"])
     trainer.tuning.repeat(state.get("speed", {}))
+    if trainer.graphs:
+        trainer.graphs.forget()
     trainer.iteration = state["iteration"]
     trainer.position = Position(*state["position"])
     trainer.rates.factor = state["lr_factor"]
