@@ -30,8 +30,8 @@ from gradloom.config.sections import (  # noqa: E402
     Sections,
     Train,
 )
-from gradloom.parts import Evaluator, Injector, Loss  # noqa: E402
-from gradloom.plan.optimizers import CommonOptions, lr_schemes, optimizers  # noqa: E402
+from gradloom.parts import Evaluator, Injector, Loss, optimizers  # noqa: E402
+from gradloom.plan.optimizers import CommonOptions, GroupOptions, lr_schemes  # noqa: E402
 from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions  # noqa: E402
 
 TARGET = ROOT / "docs" / "options.md"
@@ -58,8 +58,14 @@ def lines() -> Iterator[str]:
     yield from section("`datasets.train:`, `datasets.val:`", DatasetOptions)
     yield from section("`steps.<name>:`", StepOptions)
     yield from section("`optimizer_params:`", CommonOptions)
-    yield f"and those of the optimizer's class in torch. Optimizers: {', '.join(sorted(optimizers.classes))}.\n"
-    yield f"Learning rate schemes: MultiStepLR, {', '.join(sorted(lr_schemes.classes))}.\n"
+    torchs = sorted(name for name, cls in optimizers.classes.items() if cls.__module__.startswith("torch."))
+    ours = sorted(optimizers.names - {*torchs})
+    yield f"and those of the optimizer's class in torch, or below. Optimizers: {', '.join([*torchs, *ours])}.\n"
+    yield from section("`optimizer_params.param_groups.<group>:`", GroupOptions)
+    for name in ours:
+        if name != "mu_adamw" and (cls := optimizers.find(name)):  # which needs a library that may be missing
+            yield from section(f"`optimizer: {name}`", cls, {"params", "adapt", "lr", "weight_decay"})
+    yield f"Learning rate schemes: {', '.join(sorted(lr_schemes.classes))}.\n"
     yield "### Schedules\n"
     yield "A number marked `or a schedule` may be written `{<kind>: {...}}`; `unit` is `iteration` or `epoch`.\n"
     for kind, schedule in Schedule.kinds.items():

@@ -40,6 +40,7 @@ from typing import (
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 from typing_extensions import TypeAliasType
 
@@ -365,6 +366,7 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 networks = Registry[nn.Module]("network", "gradloom.networks")
 datasets = Registry[Dataset[Any]]("dataset", "gradloom.datasets")
+optimizers = Registry[Optimizer]("optimizer", "gradloom.optimizers")
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import pytest
 CODES = Path(__file__).resolve().parents[2] / "codes"
 FILES = sorted((CODES / "gradloom").rglob("*.py"))
 SCRIPTS = sorted([*(CODES.parent / "scripts").glob("*.py"), CODES / "train.py", CODES.parent / "train.py"])
-EXTENSIONS = ("injectors", "losses", "evaluators", "networks", "datasets")
+EXTENSIONS = ("injectors", "losses", "evaluators", "networks", "datasets", "optimizers")
 TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in [*FILES, *SCRIPTS]}
 
 
@@ -95,6 +95,7 @@ KNOW_OF_PROCESSES = {
     "gradloom.engine.world",
     "gradloom.engine.meeting",
     "gradloom.engine.sharding",
+    "gradloom.engine.parted",
     "gradloom.engine.saving.parts",
 }
 

@@ -101,6 +101,18 @@ class Denoiser(nn.Module):
         return output
 
 
+STYLES: list[Tensor] = []
+
+
+def styles() -> Tensor:
+    STYLES[:] = [torch.randn(4, 2, 9, requires_grad=True)]
+    return STYLES[0]
+
+
+def images_of_styles() -> Tensor:
+    return STYLES[0].prod(1).view(4, 1, 3, 3) * torch.randn(3, 1, 1)
+
+
 @dataclass
 class Case:
     """A part made from an example, and what stands at its ports; all that it draws is float64 unless said otherwise."""
@@ -277,6 +289,12 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "translational": [
             PAIR | {"generator": network, "fake": [images], "corners": [images] * 3, "patch_size": 6, "overlap": 4}
         ],
+        "gradient_penalty": [{"at": images, "discriminator": critic}],
+        "stylegan2_divergence": [
+            GAN | {"gradient_penalty_frequency": 4},
+            {"discriminator": critic, "fake": images, "gen_loss": True, "logistic": True, "noise": 0.1},
+        ],
+        "stylegan2_pathlen": [{"w_styles": styles, "gen": images_of_styles, "generator": network}],
     },
 }
 """Options for each type, by their names in Python. In the place of a key or a network stands what makes its value, in

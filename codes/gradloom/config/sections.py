@@ -41,15 +41,16 @@ class Train:
     ema_enabled: bool = True
     ema_rate: Rate = 0.999
     default_lr_scheme: str | dict[str, Any] | None = None  # None keeps the learning rates
-    gen_lr_steps: list[Count] = field(default_factory=list)
+    gen_lr_steps: list[Count] = field(default_factory=list)  # iterations from which rates are lr_gamma times as high
     lr_gamma: Annotated[float, Gt(0)] = 0.1
-    restarts: list[Count] = field(default_factory=list)
-    restart_weights: list[Annotated[float, Gt(0)]] = field(default_factory=list)
-    clear_state: bool = False
-    force_lr: Annotated[float, Ge(0)] | None = None
-    T_period: list[Positive] = field(default_factory=list)
-    warmup: Count = 0
-    eta_min: Annotated[float, Ge(0)] = 0.0
+    progressive_starts: list[Count] = field(default_factory=lambda: [0])  # of ProgressiveMultiStepLR, one each group
+    restarts: list[Count] = field(default_factory=list)  # iterations at which the scheme begins anew
+    restart_weights: list[Annotated[float, Gt(0)]] = field(default_factory=list)  # of the rates from then on; none: 1
+    clear_state: bool = False  # optimizers forget what they know at restarts
+    force_lr: Annotated[float, Ge(0)] | None = None  # of MultiStepLR: the rate, whatever else is said
+    T_period: list[Positive] = field(default_factory=list)  # of the cosine: its lengths, from restart to restart
+    warmup: Count = 0  # of the cosine: iterations before it begins
+    eta_min: Annotated[float, Ge(0)] = 0.0  # of the cosine: its lower bound
     max_hours: Annotated[float, Gt(0)] | None = None  # after which the run saves and ends; --resume goes on
     save_before_timeout: Annotated[float, Ge(0)] | None = None  # minutes before max_hours or a SLURM job's end to stop
     process_timeout: Annotated[float, Gt(0)] = 30.0  # minutes that processes wait for one another before the run fails

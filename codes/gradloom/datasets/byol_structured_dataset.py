@@ -7,9 +7,9 @@ from annotated_types import Ge
 from torch import Tensor
 
 from gradloom.datasets._regions import Overlap, draw_overlap, draw_shift, marked, padded, resized, seen_again
+from gradloom.datasets._smaller import Positive
 from gradloom.datasets._views import Views, colours
 from gradloom.datasets._wrapping import Wrapping, image_at, need_key
-from gradloom.datasets._smaller import Positive
 from gradloom.parts import DatasetChoice, datasets
 
 

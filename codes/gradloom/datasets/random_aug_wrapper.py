@@ -5,9 +5,9 @@ from typing import Any
 from kornia.augmentation import AugmentationSequential
 from torch import Tensor
 
+from gradloom.datasets._smaller import Positive
 from gradloom.datasets._views import Views, colours, parts
 from gradloom.datasets._wrapping import Wrapping, image_at, need_key
-from gradloom.datasets._smaller import Positive
 from gradloom.parts import DatasetChoice, datasets
 
 

@@ -15,11 +15,16 @@ def gradients(scores: Tensor, samples: Tensor) -> Tensor:
     return found
 
 
+def norms(gradient: Tensor) -> Tensor:
+    """The Euclidean norm (B,) of each sample's gradient (B, ...)."""
+    with full_precision(gradient):
+        found: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+        return found
+
+
 def penalty(gradient: Tensor, centre: float) -> Scalar:
     """Return m((n - centre)²), with n the Euclidean norm of each sample's gradient (arXiv 1704.00028, eq. 3)."""
-    with full_precision(gradient):
-        norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-        return (norms - centre).square().mean()
+    return (norms(gradient) - centre).square().mean()
 
 
 def full_precision(samples: Tensor) -> AbstractContextManager[object]:

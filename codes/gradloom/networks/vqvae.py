@@ -24,7 +24,8 @@ class VQVAE(nn.Module):
 
     Names of weights and arithmetic are those of DL-Art-School, whose residual blocks add to their rectified input.
     Differences: `decay` counts; codes not used yet stay where they start; both encoders learn with gradient
-    checkpointing, too; codes follow once a step, after it, over all its micro-batches (in a loop of one's own: call `after_step`); `restart_after` is new.
+    checkpointing, too; codes follow once a step, after it, over all its micro-batches (in a loop of one's own: call
+    `after_step`); `restart_after` is new.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from typing import Any
 from gradloom.config.schedules import Schedule
 from gradloom.config.secrets import masked
 from gradloom.gates import Gate
-from gradloom.parts import Injector, Part, Port
+from gradloom.parts import Choice, Injector, Part, Port
 from gradloom.plan.plan import Call, Dataset, Plan, Step
 
 
@@ -120,6 +120,8 @@ def _value(value: Any) -> str:
         return f"{kind}({_arguments(own[1:])} {value.unit}s)"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Choice):
+        return f"{value.name}({_arguments(value.arguments.items())})"
     if is_dataclass(value) and not isinstance(value, type):
         return _value({field.name: getattr(value, field.name) for field in fields(value)})
     if isinstance(value, dict):

@@ -13,7 +13,7 @@ from gradloom.config.sections import Pretrained, Sections
 from gradloom.errors import Fault, closest, suggest
 from gradloom.gates import Gate
 from gradloom.parts import TRAINED, Injector, Loss, Part, Port, keys_in
-from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer
+from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer, check_starts
 from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions
 from gradloom.plan.plan import Call, Dataset, Network, Recipe, Step
 
@@ -163,7 +163,10 @@ class Pieces:
         train = self.root.get("train")
         if train is None or "train" in self.sections.faulty:
             return None
-        return bind_lr_scheme(train.get("default_lr_scheme"), self.sections.train, self.faults)
+        scheme = bind_lr_scheme(train.get("default_lr_scheme"), self.sections.train, self.faults)
+        if scheme:
+            check_starts(scheme, self.steps, self.faults)
+        return scheme
 
     def calls(self, kind: type[P], node: Node | None, key: str, trains: Iterable[str]) -> tuple[Call[P], ...]:
         """Make the parts of one kind; one with faults is left out, so that the others are still checked."""

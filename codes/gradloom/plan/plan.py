@@ -152,6 +152,16 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Parameters that have a learning rate of their own."""
+
+    name: str
+    lr: Scheduled
+    patterns: tuple[str, ...]  # of their names; none where they are told by their attribute
+    node: Node
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """An optimizer to be built over the networks of a step."""
 
@@ -160,6 +170,8 @@ class Optimizer:
     weight_decay: float | None  # None where the optimizer knows none
     gate: Gate
     offload: bool = False  # whether its state is in host memory
+    parted: bool = False  # whether each process has a part of its state
+    groups: tuple[Group, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.engine.averages import Average
+from gradloom.engine.learning import freeze_marked
 from gradloom.engine.norms import share_statistics
 from gradloom.engine.preflight.findings import Findings, doubtful
 from gradloom.engine.preflight.samples import META
@@ -55,6 +56,7 @@ def build(plan: Plan, findings: Findings, processes: int) -> Models:
                 module = share_statistics(module, _Company(processes))
             except ValueError as error:
                 findings.fault(network.sync_batchnorm.fault(str(error)))
+        freeze_marked(module)
         models.networks[name] = module if network.trainable else module.eval().requires_grad_(False)
         averaged = name in trained and network.ema
         if averaged:
