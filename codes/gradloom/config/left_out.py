@@ -28,9 +28,9 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         _TEXT: ("autoregressive_codegen*", "clip", "clvp", "ctc_code_generator", "unified_voice*"),
         _TRIAL: (
-            "RRDBNetBypass", "discriminator_vgg_448", "stylegan_vgg", "stylegan2_lucidrains", "rrdb_diffusion",
+            "stylegan2_lucidrains", "rrdb_diffusion",
             "unet_diffusion_latent_guide", "resnet50_weighted_conv", "wide_kernel_vgg", "twin_cifar", "spinenet*",
-            "vit_latent", "pwc_humanflow", "dvae", "structural_byol",
+            "vit_latent", "pwc_humanflow", "structural_byol",
         ),
     },
     "dataset": {
