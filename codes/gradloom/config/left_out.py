@@ -30,7 +30,7 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         _TRIAL: (
             "stylegan2_lucidrains", "rrdb_diffusion",
             "unet_diffusion_latent_guide", "resnet50_weighted_conv", "wide_kernel_vgg", "twin_cifar", "spinenet*",
-            "vit_latent", "pwc_humanflow", "structural_byol",
+            "vit_latent", "pwc_humanflow",
         ),
     },
     "dataset": {
