@@ -48,6 +48,11 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("{scale: 4, networks: {f: {which_model_G: srflow}, g: {which_model: srflow, flow_scale: 8}, h: {}}}", {"networks":
      {"f": {"which_model": "srflow", "flow_scale": 4}, "g": {"which_model": "srflow", "flow_scale": 8}, "h": {}}},
      ["scale: read as networks.f.flow_scale", "networks.f.which_model_G: read as 'which_model'"]),
+    ("networks: {d: {which_model_D: discriminator_vgg_128_gn, scale: 2}, e: {which_model: discriminator_vgg_128, scale: 1},"
+     " g: {which_model: RRDBNet, scale: 4}}", {"networks": {"d": {"which_model": "discriminator_vgg_128_gn"}, "e": {
+     "which_model": "discriminator_vgg_128"}, "g": {"which_model": "RRDBNet", "scale": 4}}}, [
+     "networks.d.which_model_D: read as 'which_model'", "networks.e.scale: dropped: it was never read",
+     "networks.d.scale: dropped: it was never read"]),
     ("networks: {f: {which_model: srflow, K: 2, flow: {L: 1}}}", {"networks": {"f": {"which_model": "srflow", "flow":
      {"L": 1, "K": 2}}}}, ["networks.f.K: read as flow.K"]),
     ("networks: {f: {which_model: srflow, flow: {L: 1, patch_size: 160, noInitialInj: true, fea_up-1: true}}}",

@@ -288,6 +288,10 @@ RULES = (
     Rule("networks.*.do_checkpointing", rename("checkpointing_enabled")),
     Rule("networks.*.wandb_debug", forget("it watched a network in Weights & Biases")),
     Rule("networks.*.args", rename("kwargs")),
+    *(
+        Rule("networks.*.scale", of(f"discriminator_vgg_{kind}", forget("it was never read")))
+        for kind in ("128", "128_gn")
+    ),
     Rule("networks.*.K", of("srflow", move_under("flow"))),
     Rule("networks.*.pretrain_rrdb", of("srflow", start_part("RRDB"))),
     Rule("networks.*.pretrain_path", of("rrdb_latent_wrapper", start_part("wrappedRRDB"))),
