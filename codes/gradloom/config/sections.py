@@ -183,6 +183,10 @@ class Sections:
     pretrained: dict[str, Pretrained] = field(default_factory=dict)
     faulty: frozenset[str] = frozenset()  # the sections with faults, which hold defaults instead
 
+    def logs_after(self, iteration: int) -> bool:
+        """Whether numbers are logged after an iteration, numbered from 0."""
+        return (iteration + 1) % self.logger.print_freq == 0 or iteration + 1 == self.train.niter
+
     @property
     def speeds(self) -> Speed:
         """The options of speed, in full."""

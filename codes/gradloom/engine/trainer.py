@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.utils import get_total_norm
 
 from gradloom.engine import build
 from gradloom.engine.batches import Micro
@@ -24,6 +26,7 @@ from gradloom.engine.sharing import Sharing
 from gradloom.engine.soundness import Soundness
 from gradloom.engine.speed.graphs import graphs
 from gradloom.engine.speed.tuning import Tuning
+from gradloom.engine.taking_part import TakingPart
 from gradloom.engine.world import World
 from gradloom.errors import RunError
 from gradloom.plan.plan import Plan
@@ -65,6 +68,8 @@ class Trainer:
         self.states: list[Micro] = []  # what was kept of the last iteration, for those who look at it
         self._scheduled = [call.part for call in self.calls if call.part.scheduled]
         self.learning = Learning(self.networks)
+        self.taking_part = TakingPart(self.networks)
+        self.taking_part.loaded()
         self._parameters = {
             name: [parameter for group in optimizer.param_groups for parameter in group["params"]]
             for name, optimizer in self.optimizers.items()
@@ -94,6 +99,7 @@ class Trainer:
         """Run one iteration as `train_step` does, with networks and micro-batches as they are."""
         program = self.plan.program(self.iteration, frozenset(keep))
         self.advance()
+        self.taking_part.begin(self.iteration)
         self.states = self.sharing.split(batch, program.inputs, self.micro_batches)
         metrics: dict[str, Tensor] = {}
         for routine in program.routines:
@@ -121,9 +127,10 @@ class Trainer:
                 total = self._losses(routine, micro, metrics)
             weight = micro.share * self.sharing.weight
             self.precision.backward(total if weight == 1 else weight * total, routine.step.name)
+            self.taking_part.after_backward(routine.trains, self.iteration)
             for key in routine.exports:
                 micro.state[key] = _detached(micro.state[key])
-        self._update(routine, metrics[f"{routine.step.name}/total"])
+        self._update(routine, metrics)
 
     @torch.no_grad()
     def _supply(self, routine: Routine) -> None:
@@ -163,9 +170,9 @@ class Trainer:
         return total
 
     @torch.no_grad()
-    def _update(self, routine: Routine, total: Tensor) -> None:
+    def _update(self, routine: Routine, metrics: dict[str, Tensor]) -> None:
         """Let the step's optimizer act on the gradients, and averages follow, unless a number is not finite."""
-        step = routine.step
+        step, total = routine.step, metrics[f"{routine.step.name}/total"]
         optimizer = self.optimizers[step.updater or step.name]
         if self.read is not None:
             self.read.wait()
@@ -178,15 +185,27 @@ class Trainer:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         sound = self.soundness.judge(self.iteration, step.name, total, gradients)
         self.precision.unscale(optimizer, step.name)
+        self.taking_part.before_step(routine.trains, self.iteration)
+        if self.taking_part.groups and self.plan.sections.logs_after(self.iteration):
+            metrics |= self.taking_part.norms(step.name, routine.trains, self._norm)
         if step.clip_grad_norm or step.clip_grad_eps:
             clip = self.shards.clip if self.shards else torch.nn.utils.clip_grad_norm_
             _clip(optimizer, step.clip_grad_norm, step.clip_grad_eps, clip)
         self.precision.update(optimizer, step.name, sound)
+        if sound:
+            self.taking_part.after_step(routine.trains, self.iteration)
         for parameter in parameters:
             parameter.grad = None
         for name in routine.trains:
             if sound and name in self.averages:
                 self.averages[name].update()
+
+    def _norm(self, parameters: Iterable[Parameter]) -> Tensor:
+        """The norm of the gradients of parameters, on the device."""
+        if self.shards:
+            return self.shards.norm([self.shards.part(parameter) for parameter in parameters])
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        return get_total_norm(gradients).to(self.world.device)
 
     def epoch_length(self) -> int:
         """How many iterations one pass over the training data takes."""

@@ -57,7 +57,7 @@ class Metrics(Hook):
 
     def _report(self, run: Run) -> None:
         values: dict[str, float] = self._means(run) | run.trainer.rates.now() | self._skipped
-        run.report("train", values | self._speed(run))
+        run.report("train", values | _told_by_networks(run) | self._speed(run))
         self._sums, self._skipped, self._iterations = {}, {}, 0
 
     def _means(self, run: Run) -> dict[str, float]:
@@ -83,6 +83,16 @@ class Metrics(Hook):
             "data_wait_share": waited / max(seconds, 1e-9),
             **({"peak_memory_mb": max(sizes) / 1e6} if sizes else {}),
         }
+
+
+@torch.no_grad()
+def _told_by_networks(run: Run) -> dict[str, float]:
+    """What networks tell of themselves."""
+    return {
+        f"debug/{name}/{what}": float(value)
+        for name, tell in run.trainer.taking_part.numbers.items()
+        for what, value in tell(run.trainer.iteration).items()
+    }
 
 
 def _widest(device: torch.device) -> torch.dtype:
