@@ -13,12 +13,15 @@ from torch.nn import Parameter
 from torch.nn.utils import get_total_norm
 
 from gradloom.engine import build
+from gradloom.engine.arranging import arranged
 from gradloom.engine.batches import Micro
 from gradloom.engine.cutting import cut_to_fit
 from gradloom.engine.data.order import Position
+from gradloom.engine.fanin import fan_in_factors, scale
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.learning import Learning
 from gradloom.engine.rates import Rates
+from gradloom.engine.recomputing import switch
 from gradloom.engine.saving.changes import refuse_changes
 from gradloom.engine.saving.checkpoint import examine, write
 from gradloom.engine.saving.snapshot import give, take
@@ -29,7 +32,8 @@ from gradloom.engine.speed.tuning import Tuning
 from gradloom.engine.taking_part import TakingPart
 from gradloom.engine.world import World
 from gradloom.errors import RunError
-from gradloom.plan.plan import Plan
+from gradloom.parts import Injector
+from gradloom.plan.plan import Call, Plan
 from gradloom.plan.program import Routine
 
 
@@ -66,6 +70,7 @@ class Trainer:
         self.read: Event | None = None  # set once a thread that copies the weights is done with them
         self.iterations_per_epoch = 0  # known once the training data is
         self.states: list[Micro] = []  # what was kept of the last iteration, for those who look at it
+        self._written: dict[Call[Injector], dict[str, Any]] = {}  # by injectors that run on one micro-batch
         self._scheduled = [call.part for call in self.calls if call.part.scheduled]
         self.learning = Learning(self.networks)
         self.taking_part = TakingPart(self.networks)
@@ -74,6 +79,12 @@ class Trainer:
             name: [parameter for group in optimizer.param_groups for parameter in group["params"]]
             for name, optimizer in self.optimizers.items()
         }
+        sections = self.plan.sections
+        self._fan_in = (
+            fan_in_factors(self.networks.values(), sections.automatically_scale_base_layer_size, self.shards.part)
+            if sections.automatically_scale_grads_for_fanin
+            else {}
+        )
         ahead = bool(self.shards) or any(network.sync_batchnorm for network in self.plan.networks.values())
         self.sharing = Sharing(self.world, self.learning.trainable, ahead)
         changing = [network for name, network in self.networks.items() if self.plan.networks[name].trainable]
@@ -100,7 +111,10 @@ class Trainer:
         program = self.plan.program(self.iteration, frozenset(keep))
         self.advance()
         self.taking_part.begin(self.iteration)
-        self.states = self.sharing.split(batch, program.inputs, self.micro_batches)
+        train = self.plan.sections.train
+        if train.mod_batch_factor_also_disable_checkpointing:
+            switch(self.networks.values(), on=not train.modified(self.iteration))
+        self.states = arranged(batch, program.inputs, self.iteration, train, self.micro_batches, self.sharing)
         metrics: dict[str, Tensor] = {}
         for routine in program.routines:
             if routine.trains:
@@ -142,9 +156,20 @@ class Trainer:
     def _inject(self, routine: Routine, micro: Micro) -> None:
         """Let the step's injectors add to the state, and drop what nobody reads any more."""
         for action in routine.injectors:
-            self.calls[action.call].inject(micro.state)
+            if action.call.part.no_accum and len(self.states) > 1:
+                self._inject_once(action.call, micro)
+            else:
+                self.calls[action.call].inject(micro.state)
             for key in action.frees:
                 del micro.state[key]
+
+    def _inject_once(self, call: Call[Injector], micro: Micro) -> None:
+        """Let an injector run on the first micro-batch, and the others have what it wrote there."""
+        if micro is self.states[0]:
+            self.calls[call].inject(micro.state)
+            self._written[call] = {key: _detached(micro.state[key]) for key in call.writes}
+        else:
+            micro.state.update(self._written[call])
 
     def _losses(self, routine: Routine, micro: Micro, metrics: dict[str, Tensor]) -> Tensor:
         """Add up the step's weighted losses."""
@@ -186,6 +211,8 @@ class Trainer:
         sound = self.soundness.judge(self.iteration, step.name, total, gradients)
         self.precision.unscale(optimizer, step.name)
         self.taking_part.before_step(routine.trains, self.iteration)
+        if self._fan_in:
+            scale(parameters, self._fan_in)
         if self.taking_part.groups and self.plan.sections.logs_after(self.iteration):
             metrics |= self.taking_part.norms(step.name, routine.trains, self._norm)
         if step.clip_grad_norm or step.clip_grad_eps:

@@ -155,6 +155,7 @@ class Pieces:
             losses=self.calls(Loss, node, "losses", trains),
             clip_grad_norm=options.clip_grad_norm or None,
             clip_grad_eps=options.clip_grad_eps or None,
+            outputs=None if options.step_outputs is None else tuple(keys_in(options.step_outputs)),
         )
 
     def lr_scheme(self) -> Recipe | None:

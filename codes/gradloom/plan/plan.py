@@ -181,6 +181,11 @@ class Step:
     losses: tuple[Call[Loss], ...]
     clip_grad_norm: float | None = None  # over all the step's parameters at once
     clip_grad_eps: float | None = None  # over each parameter group by itself, as the ancestor
+    outputs: tuple[str, ...] | None = None  # of what it writes, what later steps may read; None is all
+
+    def shows(self, key: str) -> bool:
+        """Whether later steps may read a key that it writes."""
+        return self.outputs is None or key in self.outputs
 
     @property
     def updater(self) -> str | None:

@@ -215,6 +215,8 @@ def _obstacles(trainer: Trainer) -> Iterator[str]:
     for name, network in trainer.plan.networks.items():
         if network.checkpointing:
             yield f"networks.{name}: its blocks are computed anew, with random numbers that the host keeps"
+    if sections.train.mod_batch_factor or sections.train.sort_key or sections.train.auto_collate:
+        yield "the host cuts or sorts batches anew (train.mod_batch_factor, sort_key, auto_collate)"
     for name in trainer.taking_part.acting:
         yield f"networks.{name}: it acts by itself while training, on the host"
     for name in trainer.taking_part.groups:
