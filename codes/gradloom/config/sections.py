@@ -86,6 +86,7 @@ class Eval:
     """When and how networks are measured; the evaluators and injectors themselves are parts."""
 
     at_start: bool = False  # measure before the first iteration too
+    pure: bool = False  # measure every step's losses over the validation set too, as val/<step>/<loss>
     seed: Count = 0  # of the noise drawn while measuring, the same at each evaluation
 
 

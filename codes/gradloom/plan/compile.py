@@ -55,7 +55,7 @@ def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault]) 
     pieces.faults += found
     pieces.broken |= {".".join(fault.path.split(".")[:2]) for fault in found}
     measured = measures(pieces)
-    notices = [*document.notices, *_check_training(pieces, writers)]
+    notices = [*document.notices, *pieces.notices, *_check_training(pieces, writers)]
     _check_visuals(pieces, writers)
     check_watched(pieces)
     check_spread(pieces)

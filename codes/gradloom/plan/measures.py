@@ -1,12 +1,14 @@
 """What is measured: evaluators that look at the same samples, with the injectors that make what they read."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gradloom.parts import Evaluator, Injector
 from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
 from gradloom.plan.plan import Call, Dataset, Measure
 from gradloom.plan.program import needed
+from gradloom.plan.validation import sized, validation_losses
 
 
 def measures(pieces: Pieces) -> list[Measure]:
@@ -15,11 +17,11 @@ def measures(pieces: Pieces) -> list[Measure]:
     own = pieces.calls(Injector, section, "injectors", ())
     evaluators = pieces.calls(Evaluator, section, "evaluators", ())
     val = pieces.datasets.get("val")
-    if not evaluators:
-        return []
+    pure = section.get("pure") if section and pieces.sections.eval.pure else None
+    losses = validation_losses(pieces.steps, pieces.notices) if pure else []
     if val is None:
-        if "val" not in pieces.datasets:
-            pieces.faults.append(evaluators[0].fault("there is no dataset to measure; add datasets.val"))
+        if "val" not in pieces.datasets and (asking := pure or (evaluators and evaluators[0].node)):
+            pieces.faults.append(asking.fault("there is no dataset to measure; add datasets.val"))
         return []
     writers = {key: call for step in pieces.steps for call in step.injectors for key in call.writes}
     overridden = {key for call in own for key in call.writes}
@@ -31,7 +33,15 @@ def measures(pieces: Pieces) -> list[Measure]:
     groups: dict[tuple[str | None, int | None], list[Call[Evaluator]]] = {}
     for call in evaluators:
         groups.setdefault((call.part.for_, call.part.samples), []).append(call)
-    return [_measure(pieces, tuple(calls), pool, val, writers, *key) for key, calls in groups.items()]
+    found = [_measure(pieces, tuple(calls), pool, val, writers, *key) for key, calls in groups.items()]
+    if losses:
+        before = len(pieces.faults)
+        measure = _measure(pieces, tuple(losses), pool, val, writers, None, None)
+        pieces.faults[before:] = [
+            replace(fault, message=f"while eval.pure measures, {fault.message}") for fault in pieces.faults[before:]
+        ]
+        found.append(replace(measure, calls=sized(losses, measure.inputs)))
+    return found
 
 
 def _measure(

@@ -45,6 +45,7 @@ class Pieces:
     def __init__(self, root: Node, bound: Sections) -> None:
         self.root, self.sections = root, bound
         self.faults: list[Fault] = []
+        self.notices: list[Fault] = []
         self.assumed = Assumed()
         self.broken: set[str] = set()  # paths of the steps that have parts with faults
         self.step_nodes = dict(children(root, "steps"))

@@ -68,9 +68,9 @@ class Call(Generic[P_co]):
         """Say something of the part, or of a key or network that it names."""
         return (self.place(word) if word else self.node).fault(message)
 
-    def fresh(self) -> Call[P_co]:
-        """The same call of a part of its own, for one trainer to change."""
-        return replace(self, part=deepcopy(self.part))
+    def fresh(self, copies: dict[int, Any]) -> Call[P_co]:
+        """The same call of a part of its own, for one trainer to change; parts that have been copied are not again."""
+        return replace(self, part=deepcopy(self.part, copies))
 
 
 def _places(part: Part, node: Node, ports: Collection[Port]) -> Iterator[Node]:
@@ -251,9 +251,10 @@ class Plan:
     def fresh(self) -> Plan:
         """The same plan with parts of its own, for one trainer to change; a call stays one call wherever it stands."""
         copies: dict[Call[Any], Call[Any]] = {}
+        parts: dict[int, Any] = {}
 
         def own(calls: Iterable[Call[Any]]) -> tuple[Call[Any], ...]:
-            return tuple(copies.setdefault(call, call.fresh()) for call in calls)
+            return tuple(copies.setdefault(call, call.fresh(parts)) for call in calls)
 
         steps = [replace(step, injectors=own(step.injectors), losses=own(step.losses)) for step in self.steps]
         measures = [replace(one, calls=own(one.calls), injectors=own(one.injectors)) for one in self.measures]
