@@ -27,12 +27,14 @@ from typing import (
     Any,
     ClassVar,
     Generic,
+    Protocol,
     Self,
     TypeVar,
     dataclass_transform,
     get_args,
     get_origin,
     get_type_hints,
+    runtime_checkable,
 )
 
 import torch
@@ -78,7 +80,7 @@ TRAINED = "(the trained network)"
 
 
 def port_of(annotation: Any) -> Port | None:
-    """Find the port in an annotation such as `Read`, `Read | None`, `tuple[Read, ...]` or `Loss`."""
+    """Find the port in an annotation such as `Read`, `Read | None`, `tuple[Read, ...]`, `Loss` or `dict[str, Loss]`."""
     if isinstance(annotation, type) and issubclass(annotation, Part):
         return Port.PART
     if get_origin(annotation) is Annotated:
@@ -87,11 +89,11 @@ def port_of(annotation: Any) -> Port | None:
 
 
 def keys_in(names: Any) -> Iterator[str]:
-    """The state keys among the names at a port: words other than 'None', at any depth."""
+    """The state keys among the names at a port: words other than 'None', at any depth, in mappings too."""
     if isinstance(names, str):
         yield from () if names == "None" else (names,)
-    elif isinstance(names, list | tuple):
-        for name in names:
+    elif isinstance(names, list | tuple | dict):
+        for name in names.values() if isinstance(names, dict) else names:
             yield from keys_in(name)
 
 
@@ -139,9 +141,13 @@ class Part(nn.Module, FromNode):
 
     def __post_init__(self) -> None:
         self._schedules: dict[str, Schedule] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
         for name, port in self.ports.items():
             if port is Port.READ and getattr(self, name) == "None":
                 setattr(self, name, None)
+            if port is Port.PART and isinstance(several := getattr(self, name), dict):
+                self._names[name] = tuple(several)
+                setattr(self, name, nn.ModuleList(several.values()))
         for field in self.options():
             if isinstance(value := getattr(self, field.name), Schedule):
                 self.follow(field.name, value)
@@ -167,7 +173,14 @@ class Part(nn.Module, FromNode):
 
     def inner(self) -> Iterator["Part"]:
         """The parts that are options of this one."""
-        return (part for part in self.children() if isinstance(part, Part))
+        ports = (field for field, port in self.ports.items() if port is Port.PART)
+        return (part for field in ports for part in self.parts_at(field).values())
+
+    def parts_at(self, field: str) -> dict[str, "Part"]:
+        """The parts at a port: by name where it takes several, the only one under no name."""
+        given = getattr(self, field)
+        named = zip(self._names[field], given, strict=True) if isinstance(given, nn.ModuleList) else [("", given)]
+        return {name: part for name, part in named if isinstance(part, Part)}
 
     def whole(self) -> Iterator["Part"]:
         """The part and all parts within it, at any depth."""
@@ -332,7 +345,11 @@ class Inner:
 
     def __call__(self, change: Callable[[Tensor], Tensor] = lambda value: value) -> Any:
         """Return what the part makes of the values."""
-        return self.part(**self.networks, **{name: _changed(value, change) for name, value in self.values.items()})
+        return self.part(**self.networks, **self.changed(change).values)
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Inner":
+        """The same part with each tensor that it reads changed."""
+        return replace(self, values={name: _changed(value, change) for name, value in self.values.items()})
 
 
 def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -341,8 +358,10 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, tuple | list):
         return tuple(_changed(item, change) for item in value)
+    if isinstance(value, Mapping):
+        return {name: _changed(item, change) for name, item in value.items()}
     if isinstance(value, Inner):
-        return replace(value, values={name: _changed(inner, change) for name, inner in value.values.items()})
+        return value.changed(change)
     return value
 
 
@@ -353,7 +372,7 @@ optimizers = Registry[Optimizer]("optimizer", "gradloom.optimizers")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice(FromNode, Generic[T]):
     """Something that an option chooses by name, with options of its own, to be built when it is needed."""
 
@@ -364,6 +383,9 @@ class Choice(FromNode, Generic[T]):
     name: str
     make: Callable[..., T]
     arguments: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{option}={value}' for option, value in self.arguments.items())})"
 
     def build(self, **more: Any) -> T:
         """Build it, with more arguments than the options gave."""
@@ -408,9 +430,42 @@ class DatasetChoice(Choice[Dataset[Any]]):
 def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The keys that a dataset's class declares: a tuple, or a class method that is given the options."""
     declared = getattr(dataset, "keys", None)
-    if callable(declared):
-        return tuple(declared(**arguments))
+    declared = declared(**arguments) if callable(declared) else declared  # None of a dataset within that does not say
     return None if declared is None else tuple(declared)
+
+
+class Company(Protocol):
+    """The processes that train together."""
+
+    processes: int
+    number: int  # of this one, from 0
+
+    def add(self, tensor: Tensor) -> None:
+        """Put the sum over all processes in the tensor's place."""
+
+
+@runtime_checkable
+class Adopts(Protocol):
+    """A network that knows by what other names, or in what other form, weights for it are found in files."""
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return weights as this network names them; what it does not know stays as it is."""
+
+
+class InCompany(nn.Module):
+    """A module of a network that asks other processes for sums while it trains; all of them have to ask alike.
+
+    The trainer gives it the company. Where it asks in forward passes, all processes call its network equally often.
+    """
+
+    company: Company | None = None
+    asks_in_passes = True  # and not between iterations only
+
+    def everyones(self, tensor: Tensor) -> Tensor:
+        """Put the sum over all processes in the tensor's place, and return it."""
+        if self.company is not None:
+            self.company.add(tensor)
+        return tensor
 
 
 Scalar = Tensor

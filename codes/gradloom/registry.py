@@ -5,6 +5,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from gradloom.config.left_out import why_left_out
 from gradloom.config.node import Node
 from gradloom.errors import Fault, suggest
 
@@ -83,7 +84,9 @@ class Registry(Generic[T]):
 
     def _hint(self, name: str) -> str:
         absent = self.unavailable.get(name)
-        return f"it needs the library {absent!r}, which is not installed" if absent else suggest(name, self.names)
+        if absent:
+            return f"it needs the library {absent!r}, which is not installed"
+        return why_left_out(self.kind, name) or suggest(name, self.names)
 
     def _modules(self) -> list[str]:
         if self.package is None:

@@ -135,6 +135,9 @@ MAY_IMPORT_BY_NAME = {
 ONLY_DATA = {
     ("importlib.resources", "gradloom.datasets.photos"),
     ("pickle.UnpicklingError", "gradloom.evaluators._inception"),
+    ("pickle.UnpicklingError", "gradloom.networks._resnets"),
+    ("pickle.UnpicklingError", "gradloom.datasets._tiles"),
+    ("pickle.UnpicklingError", "gradloom.losses._extractors"),
 }
 
 

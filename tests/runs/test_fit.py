@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import gradloom
+from gradloom.engine.log import Log
 from making import IMAGE_GAN, weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -192,3 +194,41 @@ def test_a_run_in_bfloat16_trains(options: Path) -> None:
     assert all(value.dtype == before[key].dtype for key, value in trainer.networks["generator"].state_dict().items())
     assert all(bool(value.isfinite().all()) for value in weights(trainer.networks["generator"]).values())
     assert not _same(before, weights(trainer.networks["generator"]))
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    timed = ("time", "iterations_per_second", "samples_per_second", "data_wait_share", "peak_memory_mb")
+    lines = map(json.loads, (folder / "small" / "metrics.jsonl").read_text().splitlines())
+    return [{name: value for name, value in line.items() if name not in timed} for line in lines]
+
+
+def test_on_a_device_an_interval_is_told_when_the_next_iteration_is_under_way(tmp_path: Path) -> None:
+    """A GPU is stood in for by the CPU; checkpoints and the end have everything told."""
+    fused = [f"steps.{step}.optimizer_params.fused=true" for step in ("generator_step", "discriminator_step")]
+    told: dict[bool, list[tuple[int, int]]] = {}
+    for later in (False, True):
+        file = tmp_path / "options.yml"
+        file.write_text(OPTIONS)
+        trainer = gradloom.ExtensibleTrainer(
+            gradloom.load(file, set=[*fused, f"path.experiments_root={tmp_path / str(later)}"])
+        )
+        trainer.soundness.on_device = later
+        told[later] = []
+        with pytest.MonkeyPatch.context() as patch:
+            tell = Log.scalars
+
+            def note(log: Log, kind: str, iteration: int, *rest: Any, later: bool = later) -> None:
+                if kind == "train":
+                    told[later].append((iteration, trainer.iteration))  # noqa: B023
+                tell(log, kind, iteration, *rest)  # noqa: B023
+
+            patch.setattr(Log, "scalars", note)
+            trainer.fit()
+    assert told[False] == [(5, 5), (10, 10), (15, 15), (20, 20)]
+    assert told[True] == [(5, 6), (10, 11), (15, 16), (20, 20)]
+    by_iteration = [sorted(_lines(tmp_path / str(later)), key=_place) for later in (False, True)]
+    assert by_iteration[0] == by_iteration[1]
+
+
+def _place(line: dict[str, Any]) -> tuple[int, str]:
+    return line["iteration"], str(sorted(line))

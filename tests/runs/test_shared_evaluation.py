@@ -368,7 +368,7 @@ def test_what_cannot_be_sent_is_refused(found: dict[int, Any], count: int) -> No
         "eval.evaluators.odd: what 'forward' returns goes to another process: tensors, numbers, words, and tuples, "
         "lists or dicts of them; not a Identity"
     )
-    assert found[1][0]["odd"]["values"] == {"odd": 1.0}
+    assert found[1][0]["odd"]["values"]["odd"] == 1.0
     assert [process["odd"]["error"] for process in found[count]] == [["RunError", message]] * count
 
 

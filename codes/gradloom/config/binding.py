@@ -57,6 +57,7 @@ def bind(
     parameters = {name.rstrip("_"): (name, hint, default) for name, hint, default in parameters_of(target)}
     parameters = {option: parameter for option, parameter in parameters.items() if option not in {*skip, *hidden}}
     arguments: dict[str, Any] = {}
+    others = _others(target)
     meant = set()
     for option, child in node.value.items():
         if option in skip:
@@ -66,8 +67,10 @@ def bind(
             before = len(faults)
             value = convert(child, annotation, faults)
             arguments |= {name: value} if len(faults) == before else {}
-        elif _takes_any(target) and option not in hidden:
-            arguments[option] = child.plain()
+        elif others is not None and option not in hidden:
+            before = len(faults)
+            value = convert(child, others, faults)
+            arguments |= {option: value} if len(faults) == before else {}
         else:
             known = parameters.keys() | set(skip)
             meant.add(closest(option, known))
@@ -115,8 +118,16 @@ def parameters_of(target: Callable[..., Any]) -> tuple[tuple[str, Any, Any], ...
     )
 
 
-def _takes_any(target: Callable[..., Any]) -> bool:
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
+def _others(target: Callable[..., Any]) -> Any:
+    """What a class or function takes by any other name, as it annotates its `**options`; None where it takes none."""
+    function = getattr(target, "__init__") if isinstance(target, type) else target
+    for name, parameter in inspect.signature(target).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            try:
+                return typing.get_type_hints(function, include_extras=True).get(name, Any)
+            except NameError:  # annotations that only a type checker can resolve
+                return Any
+    return None
 
 
 def convert(node: Node, annotation: Any, faults: list[Fault]) -> Any:

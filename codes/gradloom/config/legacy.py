@@ -79,6 +79,70 @@ def into_each(section: str, inner: str, option: str) -> Callable[[Fields, str], 
     return mend
 
 
+_MODELS = ("which_model", "which_model_G", "which_model_D")
+
+
+def of(model: str, mend: Callable[[Fields, str], str]) -> Callable[[Fields, str], str]:
+    """Mend the options of one network only."""
+
+    def mend_if(fields: Fields, key: str) -> str:
+        named = fields.get("which_model")
+        return mend(fields, key) if named and named.value == model else ""
+
+    return mend_if
+
+
+def forget_within(**why: str) -> Callable[[Fields, str], str]:
+    """Drop options of the mapping at hand, saying why."""
+
+    def mend(fields: Fields, key: str) -> str:
+        inner = fields[key].fields
+        found = [option for option in inner if option.replace("-", "_") in why]
+        if found:
+            kept = {option: node for option, node in inner.items() if option not in found}
+            fields[key] = replace(fields[key], value=kept)
+        told = "; ".join(f"{option}, since {why[option.replace('-', '_')]}" for option in found)
+        return told and f"dropped: {told}"
+
+    return mend
+
+
+def start_part(part: str) -> Callable[[Fields, str], str]:
+    """Let a part of the network start from the weights that the option names."""
+
+    def mend(fields: Fields, key: str) -> str:
+        node = fields.pop(key)
+        if node.value is None:
+            return ""
+        fields[part] = node
+        return move_under("pretrained_parts")(fields, part)
+
+    return mend
+
+
+def into_networks(model: str, option: str) -> Callable[[Fields, str], str]:
+    """Give an option to each network of a kind that does not say it; silently none where there is no such network."""
+
+    def mend(fields: Fields, key: str) -> str:
+        entries = dict(fields["networks"].fields) if "networks" in fields else {}
+        meant = {
+            name: entry for name, entry in entries.items() if _model(entry) == model and option not in entry.fields
+        }
+        for name, entry in meant.items():
+            given = fields[key].at(join(entry.path, option))
+            entries[name] = replace(entry, value={**entry.fields, option: given})
+        if meant:
+            fields["networks"] = replace(fields["networks"], value=entries)
+            del fields[key]
+        return f"read as networks.{', '.join(meant)}.{option}" if meant else ""
+
+    return mend
+
+
+def _model(network: Node) -> Any:
+    return next((network.fields[key].value for key in _MODELS if key in network.fields), None)
+
+
 _AROUND = {"type", "weight", "after", "before", "every", "train", "eval", "grad", "no_grad", "no_accum"}
 
 
@@ -95,6 +159,56 @@ def nest(**own: set[str]) -> Callable[[Fields, str], str]:
         path = join(node.path.rpartition(".")[0], "part")
         fields["part"] = Node(moved, node.mark, path).at(path)
         return f"read as part: {{type: {node.value}, {', '.join([*moved][1:])}}}"
+
+    return mend
+
+
+def of_modes(*modes: str, mend: Callable[[Fields, str], str]) -> Callable[[Fields, str], str]:
+    """Mend datasets of some modes only, as others may have an option of that name."""
+
+    def mend_some(fields: Fields, key: str) -> str:
+        return mend(fields, key) if "mode" in fields and fields["mode"].value in modes else ""
+
+    return mend_some
+
+
+_UNSCALED = ("random_dataset", "stylegan2", "torch_dataset", "zipfile")
+"""Datasets that know no `scale`."""
+
+
+def into_datasets(fields: Fields, key: str) -> str:
+    """Give the option to each dataset within a dataset that does not say it."""
+    node = fields.pop(key)
+    for name, inner in fields.items():
+        mode = inner.get("mode")
+        if isinstance(inner.value, dict) and key not in inner.value and (mode is None or mode.value not in _UNSCALED):
+            fields[name] = replace(inner, value={**inner.value, key: node.at(join(inner.path, key))})
+    return f"read as *.{key}"
+
+
+def forget_without(other: str, why: str) -> Callable[[Fields, str], str]:
+    """Drop the option where another is not there."""
+
+    def mend(fields: Fields, key: str) -> str:
+        return "" if other in fields else forget(why)(fields, key)
+
+    return mend
+
+
+def hand_down(kind: str, *options: str) -> Callable[[Fields, str], str]:
+    """Move options of a part of one type into each of the parts within it, unless they have such ones themselves."""
+
+    def mend(fields: Fields, key: str) -> str:
+        moved = [option for option in options if option in fields]
+        if fields.get("type") is None or fields["type"].value != kind or not moved or not fields[key].fields:
+            return ""
+        given = {option: fields.pop(option) for option in moved}
+        within = {}
+        for name, part in fields[key].fields.items():
+            more = {option: node.at(join(part.path, option)) for option, node in given.items()}
+            within[name] = replace(part, value={**more, **part.fields}) if isinstance(part.value, dict) else part
+        fields[key] = replace(fields[key], value=within)
+        return f"each of them takes {' and '.join(map(repr, moved))} from around them"
 
     return mend
 
@@ -124,6 +238,18 @@ def _is(*values: Any) -> Callable[[Any], bool]:
 
 
 _OFF = _is(False, None)
+_TILED = ("single_image_extensible", "multi_frame_extensible", "paired_frame")
+
+_OF_FLOWS = {
+    "patch_size": "images may be of any size that the levels halve evenly",
+    "noInitialInj": "it was never read",
+    "fea_up0": "features are made in the sizes that the levels need",
+    "fea_up_1": "features are made in the sizes that the levels need",
+    "hidden_channels": "it was never read; 'CondAffineSeparatedAndCond' has them",
+    "levelConditional": "it had no effect",
+    "condAff": "it had no effect",
+    "condFtAffine": "it had no effect",
+}
 
 
 def _asks_for_directions(value: Any) -> bool:
@@ -136,6 +262,7 @@ RULES = (
     Rule("model", forget("every run is trained by the one trainer")),
     Rule("distortion", forget("nothing reads it")),
     Rule("suffix", forget("nothing reads it")),
+    Rule("scale", into_networks("srflow", "flow_scale")),
     Rule("scale", forget("each dataset and network has its own")),
     Rule("amp_opt_level", forget("apex is gone; see 'precision'")),
     Rule("cuda_benchmarking_enabled", forget("cuDNN's benchmark is on")),
@@ -151,6 +278,9 @@ RULES = (
     Rule("wandb", refuse("not supported yet; remove it: metrics.jsonl and TensorBoard are written"), refuses=True),
     Rule("checkpointing_enabled", forget(""), only=_OFF),
     Rule("keep_optimizer_states_on_cpu", forget(""), only=_OFF),
+    Rule("datasets.*.needs_metadata", of_modes(*_TILED, mend=rename("strict"))),
+    Rule("datasets.*.min_tile_size", of_modes("fullimage", mend=forget_without("target_size", "it cuts no tiles"))),
+    Rule("datasets.*.scale", of_modes("combined", mend=into_datasets)),
     Rule("force_start_step", forget("a resumed run goes on where it was"), only=_is(-1, None)),
     Rule(
         "force_start_step",
@@ -177,12 +307,19 @@ RULES = (
     Rule("path.alt_path", refuse("not supported; a run has one folder, which may be copied"), refuses=True),
     Rule("networks.*.which_model_G", rename("which_model")),
     Rule("networks.*.which_model_D", rename("which_model")),
+    Rule("networks.*.subnet.which_model_G", rename("which_model")),
+    Rule("networks.*.subnet.which_model_D", rename("which_model")),
+    *(Rule(f"networks.*{place}.which_model", write("resnet50"), only=_is("resnet52")) for place in ("", ".subnet")),
     Rule("networks.*.kwargs.blocks_per_checkpoint", forget("it was never read")),
     Rule("networks.*.args.blocks_per_checkpoint", forget("it was never read")),
     Rule("networks.*.blocks_per_checkpoint", forget("it was never read")),
     Rule("networks.*.do_checkpointing", rename("checkpointing_enabled")),
     Rule("networks.*.wandb_debug", forget("it watched a network in Weights & Biases")),
     Rule("networks.*.args", rename("kwargs")),
+    Rule("networks.*.K", of("srflow", move_under("flow"))),
+    Rule("networks.*.pretrain_rrdb", of("srflow", start_part("RRDB"))),
+    Rule("networks.*.pretrain_path", of("rrdb_latent_wrapper", start_part("wrappedRRDB"))),
+    Rule("networks.*.flow", of("srflow", forget_within(**_OF_FLOWS))),
     *(Rule(f"steps.*.{key}", move_under("optimizer_params")) for key in ("lr", "weight_decay", "beta1", "beta2")),
     Rule("keep_optimizer_states_on_cpu", into_each("steps", "optimizer_params", "offload"), only=_is(True)),
     Rule("steps.*.generator", forget("it was never read")),
@@ -193,6 +330,7 @@ RULES = (
         "steps.*.check_grads_for_nan",
         forget("an update with gradients that are not finite is always skipped; see 'nan'"),
     ),
+    Rule("steps.*.injectors.*.subinjectors", hand_down("step_interleave", "in", "out")),
     Rule("steps.*.injectors.*.subtype", nest(for_each={"aslist"})),
     Rule("steps.*.losses.*.subtype", nest(recurrent={"recurrent_weights"}, for_element={"index"})),
     Rule("steps.*.injectors.*.fp16", forget("the run's precision holds for all"), only=_is(True)),

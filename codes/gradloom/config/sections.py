@@ -178,6 +178,7 @@ class Pretrained:
 
     file: Path
     prefix: str = ""  # keep the names that start so, without it
+    part: str = ""  # of the network, which starts from them instead of the whole
     node: Node
 
 

@@ -1,7 +1,8 @@
 """Image files as tensors: float32 RGB of (3, H, W) in [0, 1]."""
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from PIL import Image, ImageOps
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from gradloom.datasets._listings import files_below
 from gradloom.errors import RunError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -22,8 +24,8 @@ def list_images(folder: Path, without: str = "") -> list[Path]:
     if not folder.is_dir():
         raise RunError(f"{folder} is not a folder; give the path of one that holds images")
     found = [
-        Path(where, name)
-        for where, _, names in os.walk(folder, followlinks=True)
+        where / name
+        for where, names in files_below(folder).items()
         for name in names
         if Path(name).suffix.lower() in EXTENSIONS and not name.startswith(".") and name != without
     ]
@@ -34,19 +36,58 @@ def list_images(folder: Path, without: str = "") -> list[Path]:
     return sorted(found)
 
 
-def read_image(file: Path) -> Tensor:
-    """Decode a file, turned as its camera noted; transparency is dropped."""
+def list_weighted(folders: Sequence[Path], weights: Sequence[int] | None, without: str = "") -> list[Path]:
+    """The images below several folders, those of each as often as its weight says.
+
+    Raises:
+        ValueError: when there is no folder, or not one weight for each.
+    """
+    counts = check_weights(folders, weights)
+    return [
+        file
+        for folder, count in zip(folders, counts, strict=True)
+        for file in list_images(Path(folder), without) * count
+    ]
+
+
+def check_weights(folders: Sequence[Path], weights: Sequence[int] | None) -> Sequence[int]:
+    """How often each folder is to be taken: once unless weights say so."""
+    if not folders:
+        raise ValueError("'paths' is an empty list; give the path of a folder")
+    weights = weights or [1] * len(folders)
+    if len(weights) != len(folders):
+        raise ValueError(f"'weights' needs one number for each of 'paths', got {len(weights)} for {len(folders)}")
+    return weights
+
+
+def check_size(image: Tensor, size: int, option: str, file: Path) -> None:
+    """See that an image has so many pixels on both sides."""
+    height, width = image.shape[-2:]
+    if size > min(height, width):
+        raise RunError(f"{file} is {width}x{height} pixels, less than {option} {size}; remove it, or write less")
+
+
+def read_image(file: Path, mode: str = "RGB") -> Tensor:
+    """Decode a file, turned as its camera noted; transparency is dropped, but for the mode RGBA."""
     try:
-        with Image.open(file) as opened:
-            if opened.mode.startswith(("I", "F")):
-                raise RunError(f"{file} has more than 8 bits of grey a pixel (mode {opened.mode}); convert it to 8")
-            ImageOps.exif_transpose(opened, in_place=True)
-            pixels: Tensor = pil_to_tensor(opened.convert("RGB"))
-            return pixels.float() / 255
+        return decode(file, str(file), mode)
     except FileNotFoundError as error:
         raise RunError(f"{file} is gone since the folder was listed; restore it, or start again") from error
+
+
+def decode(source: Path | BinaryIO, name: str, mode: str = "RGB") -> Tensor:
+    """Decode what messages call by a name."""
+    try:
+        with Image.open(source) as opened:
+            if opened.mode.startswith(("I", "F")):
+                raise RunError(f"{name} has more than 8 bits of grey a pixel (mode {opened.mode}); convert it to 8")
+            ImageOps.exif_transpose(opened, in_place=True)
+            pixels: Tensor = pil_to_tensor(opened.convert(mode))
+            return pixels.float() / 255
+    except FileNotFoundError:
+        raise
     except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RunError(f"{file} cannot be read as an image ({error})") from error
+        raise RunError(f"{name} cannot be read as an image ({error})") from error
 
 
 def shrink(image: Tensor, scale: int) -> Tensor:
@@ -59,6 +100,11 @@ def resize_area(image: Tensor, height: int, width: int) -> Tensor:
     if image.shape[-2:] == (height, width):
         return image
     return interpolate(image[None], (height, width), mode="area")[0]
+
+
+def resize_nearest(image: Tensor, height: int, width: int) -> Tensor:
+    """Resize (C, H, W), each pixel being one that was there."""
+    return interpolate(image[None], (height, width), mode="nearest-exact")[0]
 
 
 def crop_center(image: Tensor, height: int, width: int) -> Tensor:

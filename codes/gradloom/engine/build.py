@@ -25,6 +25,7 @@ from gradloom.engine.saving.weights import average_beside, fill, read_weights, s
 from gradloom.engine.sharding import Shards, refuse_second_gradients
 from gradloom.engine.world import World
 from gradloom.errors import RunError
+from gradloom.parts import InCompany
 from gradloom.plan.plan import Call, Plan, Step
 
 _ON_HOST = ("cpu", "meta")  # devices whose optimizers have their state in host memory, or none
@@ -46,14 +47,17 @@ def networks(plan: Plan, world: World) -> tuple[dict[str, nn.Module], list[str]]
             module: nn.Module = network.recipe.build()
         except (TypeError, ValueError) as error:
             raise RunError(network.recipe.node.fault(f"{network.which_model} cannot be built: {error}")) from error
-        if network.pretrained:
-            said.append(f"{name}: {start_from(module, network.pretrained, plan.sections.path.strict_load)}")
+        for pretrained in network.starts:
+            said.append(f"{name}: {start_from(module, pretrained, plan.sections.path.strict_load)}")
         blocks = recompute(network, module)
         if network.checkpointing:
             said.append(f"{name}: {blocks or 'no'} blocks to compute anew in backward passes")
         if network.sync_batchnorm:
             module = _sharing_statistics(module, network.sync_batchnorm, world)
         module.to(world.device)
+        for one in module.modules():
+            if isinstance(one, InCompany):
+                one.company = world
         freeze_marked(module)
         built[name] = module if network.trainable else module.eval().requires_grad_(False)
     return built, said
@@ -64,6 +68,11 @@ def _sharing_statistics(module: nn.Module, option: Node, world: World) -> nn.Mod
         return share_statistics(module, world)
     except ValueError as error:
         raise RunError(option.fault(str(error))) from error
+
+
+def talks(network: nn.Module) -> bool:
+    """Whether a network asks other processes in its forward passes."""
+    return any(isinstance(one, InCompany) and one.asks_in_passes for one in network.modules())
 
 
 def averages(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Average]:

@@ -20,11 +20,11 @@ class Gathered:
         self.part = part
         at = {port: [field for field, kind in part.ports.items() if kind is port] for port in Port}
         options = {field: getattr(part, field) for field in part.ports}
-        self._networks = {field: _find(networks, options[field]) for field in at[Port.NET]}
-        names = [field for field in at[Port.READ] if isinstance(options[field], str | list | tuple)]
+        self.networks = {field: _find(networks, options[field]) for field in at[Port.NET]}
+        names = [field for field in at[Port.READ] if isinstance(options[field], str | list | tuple | dict)]
         self._reads = tuple((field, options[field]) for field in names)
         self._constants = tuple(field for field in at[Port.READ] if field not in names)
-        self._inner = tuple((field, options[field] and Gathered(options[field], networks)) for field in at[Port.PART])
+        self._inner = tuple((field, _gathered(part, field, networks)) for field in at[Port.PART])
 
     def values(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """The values of its ports, but for those that it writes and those of networks."""
@@ -34,8 +34,24 @@ class Gathered:
         for field in self._constants:  # read each time, since a schedule may change them
             values[field] = getattr(self.part, field)
         for field, part in self._inner:
-            values[field] = part and Inner(part.part, part._networks, part.values(state))
+            values[field] = _inner(part, state)
         return values
+
+
+Parts = Gathered | dict[str, Gathered] | None
+"""What is at a port for parts: one, several by name, or none."""
+
+
+def _gathered(part: Part, field: str, networks: Mapping[str, nn.Module]) -> Parts:
+    made = {name: Gathered(inner, networks) for name, inner in part.parts_at(field).items()}
+    return made.get("") if made.keys() <= {""} else made
+
+
+def _inner(parts: Parts, state: Mapping[str, Any]) -> Any:
+    """Parts as the one around them is given them."""
+    if isinstance(parts, dict):
+        return {name: _inner(part, state) for name, part in parts.items()}
+    return parts and Inner(parts.part, parts.networks, parts.values(state))
 
 
 class Bound(Gathered):
@@ -49,7 +65,7 @@ class Bound(Gathered):
 
     def __call__(self, state: Mapping[str, Any]) -> Any:
         values = self.values(state)
-        values |= self._networks
+        values |= self.networks
         try:
             if self._blind and torch.is_grad_enabled():
                 with torch.no_grad():
@@ -74,8 +90,9 @@ class Bound(Gathered):
 def _writes_one(part: Part) -> bool:
     """Whether a part returns the one value that it writes, not a tuple of several."""
     own = [getattr(part, field) for field, port in part.ports.items() if port is Port.WRITE]
-    inner = [*part.inner()]
-    return (not own and len(inner) == 1 and _writes_one(inner[0])) or (len(own) == 1 and isinstance(own[0], str))
+    if not own:
+        return len(part.writes()) == 1 and all(map(_writes_one, part.inner()))
+    return len(own) == 1 and isinstance(own[0], str)
 
 
 def _shapes(values: Mapping[str, Any]) -> str:
@@ -93,4 +110,6 @@ def _find(source: Mapping[str, Any], names: Any) -> Any:
         return None if names == "None" else source[names]
     if isinstance(names, list | tuple):
         return tuple(_find(source, name) for name in names)
+    if isinstance(names, dict):
+        return {option: _find(source, name) for option, name in names.items()}
     return names

@@ -99,7 +99,7 @@ def _hooks(trainer: Trainer, validation: Dataset[Any] | None) -> dict[str, Hook]
     """What is done besides training, in this order."""
     sections = trainer.plan.sections
     every = sections.logger.print_freq
-    metrics = Metrics(every)
+    metrics = Metrics(every, later=trainer.soundness.on_device)
     returns = sections.nan.action == "rollback"
     hooks: dict[str, Hook] = {
         "guard": Guard(sections.nan, metrics, every),

@@ -6,12 +6,15 @@ nothing waits. Gradients are averaged over all processes before, and the loss wi
 
 import cmath
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
+
+from gradloom.engine.reading import Reading
 
 _UNREAD_ON_DEVICE, _UNREAD = 1024, 16  # verdicts that nobody has asked for are counted, and then forgotten
 
@@ -33,6 +36,7 @@ class Soundness:
         self.on_device = device.type == "cuda"
         self._rows: dict[str, int] = {}
         self._unread: list[tuple[int, str, bool | Tensor]] = []
+        self._asked: list[tuple[list[tuple[int, str, bool | Tensor]], Callable[[], Sequence[Any]]]] = []
         self._buffers = [
             (owner, name)
             for module in modules
@@ -74,30 +78,40 @@ class Soundness:
         if len(self._unread) > _UNREAD_ON_DEVICE:
             self.verdicts()
 
+    def ask(self) -> None:
+        """Have the device tell what became of the updates so far; `answers` has it once it gets there."""
+        if self._unread:
+            flags = [flag for _, _, flag in self._unread]
+            there = [flag for flag in flags if isinstance(flag, Tensor)]
+            self._asked.append((self._unread, Reading(torch.stack(there)).numbers if there else lambda: flags))
+            self._unread = []
+
+    def answers(self) -> list[Verdict]:
+        """What became of the updates that were asked about; the host waits if the device is not there yet."""
+        asked, self._asked = self._asked, []
+        found = []
+        for unread, flags in asked:
+            for (iteration, step, _), skipped in zip(unread, flags(), strict=True):
+                self._rows[step] = self._rows.get(step, 0) + 1 if skipped else 0
+                found.append(Verdict(iteration, step, skipped, self._rows[step]))
+        return found
+
     def verdicts(self) -> list[Verdict]:
         """What became of the updates since this was asked last; on a GPU the host waits for it."""
-        unread, self._unread = self._unread, []
-        if self.on_device and unread:
-            flags = torch.stack([flag for _, _, flag in unread if isinstance(flag, Tensor)]).tolist()
-        else:
-            flags = [bool(flag) for _, _, flag in unread]
-        found = []
-        for (iteration, step, _), skipped in zip(unread, flags, strict=True):
-            self._rows[step] = self._rows.get(step, 0) + 1 if skipped else 0
-            found.append(Verdict(iteration, step, skipped, self._rows[step]))
-        return found
+        self.ask()
+        return self.answers()
 
     @property
     def rows(self) -> dict[str, int]:
         """How many updates of each step, up to its last, were skipped in a row; on a GPU the host waits for it."""
         rows = dict(self._rows)
-        for _, step, flag in self._unread:
+        for _, step, flag in (*(one for asked, _ in self._asked for one in asked), *self._unread):
             rows[step] = rows.get(step, 0) + 1 if bool(flag) else 0
         return rows
 
     def go_on(self, rows: Mapping[str, int]) -> None:
         """Count on from so many updates skipped in a row, with buffers as they are now."""
-        self._rows, self._unread = dict(rows), []
+        self._rows, self._unread, self._asked = dict(rows), [], []
         self.remember()
 
     @torch.no_grad()

@@ -86,6 +86,7 @@ class Trainer:
             else {}
         )
         ahead = bool(self.shards) or any(network.sync_batchnorm for network in self.plan.networks.values())
+        ahead = ahead or any(build.talks(network) for network in self.networks.values())
         self.sharing = Sharing(self.world, self.learning.trainable, ahead)
         changing = [network for name, network in self.networks.items() if self.plan.networks[name].trainable]
         self.soundness = Soundness([*changing, *(call.part for call in self.calls)], self.world.device)

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from gradloom.parts import widen
 
 
 def call(network: nn.Module, method: str | None, names: Any, values: Any, constants: Mapping[str, Any]) -> Any:
@@ -11,3 +14,16 @@ def call(network: nn.Module, method: str | None, names: Any, values: Any, consta
     inputs = values if isinstance(names, list | tuple) else (values,)
     function = network if method is None else getattr(network, method)
     return function(*inputs, **constants)
+
+
+def call_in_full(network: nn.Module, method: str | None, names: Any, values: Any, constants: Mapping[str, Any]) -> Any:
+    """Call a network as `call` does, without half precision, and with inputs that are not in it."""
+    devices = {parameter.device.type for parameter in network.parameters()} or {"cpu"}
+    with torch.autocast(devices.pop(), enabled=False):
+        return call(network, method, names, _widened(values), constants)
+
+
+def _widened(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return tuple(map(_widened, value))
+    return widen(value) if isinstance(value, Tensor) else value

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from gradloom.injectors._calling import call
+from gradloom.injectors._calling import call, call_in_full
 from gradloom.parts import Arguments, Injector, Net, Write
 
 
@@ -22,6 +22,9 @@ class Generator(Injector, type="generator"):
     out: Write | tuple[Write, ...]
     method: str | None = None  # of the network, to call instead of the network itself
     args: dict[str, Any] = field(default_factory=dict)  # constant keyword arguments
+    fp16: bool = True  # False: in full precision, whatever that of the run
 
     def forward(self, generator: nn.Module, in_: Any) -> Any:
-        return call(generator, self.method, self.in_, in_, self.args)
+        if self.fp16:
+            return call(generator, self.method, self.in_, in_, self.args)
+        return call_in_full(generator, self.method, self.in_, in_, self.args)

@@ -28,7 +28,7 @@ def measures(pieces: Pieces) -> list[Measure]:
     ours = [call for step in pieces.steps for call in step.injectors if not overridden & {*call.writes}]
     pool = [call for call in (*ours, *own) if not call.part.train_]
     for call in evaluators:
-        if call.part.for_ is not None:
+        if call.part.for_ is not None and call.part.for_ not in call.networks:  # else that has been looked at
             pieces.check_called(call.part.for_, call, pieces.faults)
     groups: dict[tuple[str | None, int | None], list[Call[Evaluator]]] = {}
     for call in evaluators:

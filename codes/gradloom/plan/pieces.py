@@ -1,14 +1,15 @@
 """Make the pieces of a plan from nodes: networks, datasets, steps and their parts, each checked by itself."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gradloom import parts
 from gradloom.config.binding import bind, make, parameters_of
 from gradloom.config.names import check_files, check_name
 from gradloom.config.node import Node
-from gradloom.config.sections import Sections
+from gradloom.config.sections import Pretrained, Sections
 from gradloom.errors import Fault, closest, suggest
 from gradloom.gates import Gate
 from gradloom.parts import TRAINED, Injector, Loss, Part, Port, keys_in
@@ -20,13 +21,13 @@ P = TypeVar("P", bound=Part)
 
 
 class Assumed:
-    """The keys that parts with faults seem to write: all there are, where that cannot be seen."""
+    """The keys that parts with faults seem to write, `x` and what begins with `x_`: all, where that cannot be seen."""
 
     def __init__(self) -> None:
         self.keys, self.all = set[str](), False
 
     def __contains__(self, key: object) -> bool:
-        return self.all or key in self.keys
+        return self.all or any(f"{key}_".startswith(f"{name}_") for name in self.keys)
 
     def add(self, part: Node) -> None:
         """Note what a part with faults seems to write."""
@@ -94,6 +95,7 @@ class Pieces:
             checkpointing=self.sections.checkpointing_enabled if own_word is None else own_word,
             asks_checkpointing=node.get("checkpointing_enabled") if own_word else None,
             pretrained=self.sections.pretrained.get(name),
+            pretrained_parts=_pretrained_parts(options.pretrained_parts, node),
             spread=node.fields["strategy"] if options.strategy == "fsdp" else None,
         )
 
@@ -251,6 +253,12 @@ class Pieces:
         for name, pretrained in self.sections.pretrained.items():
             if name not in self.networks:
                 self.unknown_network(name, pretrained.node, self.networks, self.faults)
+
+
+def _pretrained_parts(files: Mapping[str, Path], node: Node) -> tuple[Pretrained, ...]:
+    """The weights that parts of a network start from."""
+    places = dict(children(node, "pretrained_parts"))
+    return tuple(Pretrained(file=file, part=part, node=places[part]) for part, file in files.items())
 
 
 def _meant(node: Node, cls: Any) -> set[str]:

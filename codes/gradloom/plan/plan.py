@@ -76,11 +76,12 @@ class Call(Generic[P_co]):
 def _places(part: Part, node: Node, ports: Collection[Port]) -> Iterator[Node]:
     for name, port in part.ports.items():
         option = node.get(name.rstrip("_"))
-        inner = getattr(part, name)
-        if option is not None and isinstance(inner, Part):
-            yield from _places(inner, option, ports)
-        elif option is not None and port in ports:
+        if option is None:
+            continue
+        if port in ports:
             yield option
+        for key, inner in part.parts_at(name).items():
+            yield from _places(inner, option.fields[key] if key else option, ports)
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,13 @@ class Network:
     checkpointing: bool = False  # whether its blocks are computed anew in backward passes
     asks_checkpointing: Node | None = None  # where its own options say so
     pretrained: Pretrained | None = None
+    pretrained_parts: tuple[Pretrained, ...] = ()  # which come first
     spread: Node | None = None  # where its options say that each process is to hold a part of it
+
+    @property
+    def starts(self) -> tuple[Pretrained, ...]:
+        """The weights that it starts from, in the order in which they are loaded."""
+        return (*self.pretrained_parts, *([self.pretrained] if self.pretrained else []))
 
     @property
     def options(self) -> Mapping[str, Any]:

@@ -95,6 +95,7 @@ class Checkpoints(Hook):
     def save(self, run: Run) -> None:
         """Write a checkpoint, or have it written."""
         self.wait()
+        run.settle()
         run.log.keep()
         snapshot = take(run.trainer, run.state(), run.news)
         if snapshot.spread:

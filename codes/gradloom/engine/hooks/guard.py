@@ -34,16 +34,27 @@ class Guard(Hook):
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
         trainer = run.trainer
         self._unread[trainer.iteration - 1] = (run.fetched.names if run.fetched else (), metrics)
-        if trainer.soundness.on_device and trainer.iteration % self.every and not run.last:
+        if not trainer.soundness.on_device or run.last:
+            self._look(run, trainer.soundness.verdicts())
             return
-        verdicts = trainer.soundness.verdicts()
+        self._look(run, trainer.soundness.answers())
+        if trainer.iteration % self.every == 0:
+            trainer.soundness.ask()
+
+    def settle(self, run: Run) -> None:
+        """Look at what the device has been asked."""
+        self._look(run, run.trainer.soundness.answers())
+
+    def _look(self, run: Run, verdicts: Sequence[Verdict]) -> None:
+        """Tell, count and act on what became of updates; what is older than the last of them is forgotten."""
         for verdict in verdicts:
             if verdict.skipped:
                 self._say(run, verdict)
                 self.metrics.skipped(verdict.step)
-        self._unread.clear()
+        last = max((verdict.iteration for verdict in verdicts), default=-1)
+        self._unread = {iteration: one for iteration, one in self._unread.items() if iteration > last}
         for verdict in verdicts:
-            if verdict.row > self.options.tolerate + (_HALVINGS if trainer.precision.scales else 0):
+            if verdict.row > self.options.tolerate + (_HALVINGS if run.trainer.precision.scales else 0):
                 self._act(run, verdict)
 
     def _say(self, run: Run, verdict: Verdict) -> None:

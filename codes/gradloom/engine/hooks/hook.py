@@ -55,10 +55,19 @@ class Run:
     def shelf(self) -> Shelf:
         return Shelf(self.folder.checkpoints)
 
-    def report(self, kind: str, values: Mapping[str, float], notes: Mapping[str, str] | None = None) -> None:
-        """Tell numbers, and remember them for the hooks that follow."""
+    def report(
+        self, kind: str, values: Mapping[str, float], notes: Mapping[str, str] | None = None,
+        iteration: int | None = None,
+    ) -> None:  # fmt: skip
+        """Tell numbers, of now or of an iteration before, and remember them for the hooks that follow."""
         self.news |= values
-        self.log.scalars("eval" if kind == "eval" else "train", self.trainer.iteration, values, notes)
+        iteration = self.trainer.iteration if iteration is None else iteration
+        self.log.scalars("eval" if kind == "eval" else "train", iteration, values, notes)
+
+    def settle(self) -> None:
+        """Let every hook do now what it puts off."""
+        for hook in self.hooks.values():
+            hook.settle(self)
 
 
 class Hook:
@@ -84,6 +93,9 @@ class Hook:
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
         """Do what follows an iteration."""
+
+    def settle(self, run: Run) -> None:
+        """Do now what is put off for the device to go on: a checkpoint is about to be taken."""
 
     def finish(self, run: Run) -> None:
         """Do what comes after the last iteration, or after an interruption."""

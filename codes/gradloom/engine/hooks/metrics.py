@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,18 +11,32 @@ from torch import Tensor
 
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.memory import most_bytes
+from gradloom.engine.reading import Reading
+from gradloom.engine.world import World
 
 Names = tuple[str, ...]
+
+
+@dataclass
+class Interval:
+    """What is to be told of an interval once its numbers are there."""
+
+    iteration: int
+    names: Names
+    sums: Reading | None  # of the finite numbers, and of their weights: (2, names)
+    values: dict[str, float]  # what the host knows
 
 
 class Metrics(Hook):
     """Keeps what the iterations return, on the device, and reads it back once an interval.
 
-    Numbers that are not finite, those of updates that were skipped, do not count in the means.
+    On a GPU an interval is told after the iteration that follows it, for which the device then has not waited. Numbers
+    that are not finite, those of updates that were skipped, do not count in the means.
     """
 
-    def __init__(self, every: int) -> None:
-        self.every = every
+    def __init__(self, every: int, later: bool = False) -> None:
+        self.every, self.later = every, later
+        self._untold: Interval | None = None
         self._sums: dict[Names, Tensor] = {}  # of the finite numbers, and of their weights: (2, names)
         self._skipped: dict[str, int] = {}
         self._seconds = self._waited = 0.0
@@ -34,6 +49,7 @@ class Metrics(Hook):
     def load(self, state: Mapping[str, Any]) -> None:
         self._sums = {tuple(names): sums for names, sums in state["sums"]}
         self._skipped = dict(state["skipped"])
+        self._untold = None
 
     def skipped(self, step: str) -> None:
         """Count an update that was skipped."""
@@ -52,24 +68,26 @@ class Metrics(Hook):
             self._sums[names] = self._sums[names].to(row.device) + added if names in self._sums else added
         self._iterations += 1
         run.log.tick(run.trainer.iteration)
+        self.settle(run)
         if run.trainer.iteration % self.every == 0 or run.last:
-            self._report(run)
+            self._untold = self._interval(run)
+            if not self.later or run.last:
+                self.settle(run)
 
-    def _report(self, run: Run) -> None:
-        values: dict[str, float] = self._means(run) | run.trainer.rates.now() | self._skipped
-        run.report("train", values | _told_by_networks(run) | self._speed(run))
+    def settle(self, run: Run) -> None:
+        """Tell of the interval that is over, if that has not been told."""
+        interval, self._untold = self._untold, None
+        if interval:
+            run.report("train", _means(interval, run.trainer.world) | interval.values, iteration=interval.iteration)
+
+    def _interval(self, run: Run) -> Interval:
+        """End an interval: its sums are read back in one transfer."""
+        names = tuple(name for names in self._sums for name in names)
+        sums = Reading(torch.cat(list(self._sums.values()), 1)) if self._sums else None
+        known = run.trainer.rates.now() | self._skipped | _told_by_networks(run) | self._speed(run)
+        ended = Interval(run.trainer.iteration, names, sums, known)
         self._sums, self._skipped, self._iterations = {}, {}, 0
-
-    def _means(self, run: Run) -> dict[str, float]:
-        """The means over all processes; sums are read back in one transfer."""
-        together = torch.cat(list(self._sums.values()), 1).tolist() if self._sums else [[], []]
-        names = [name for names in self._sums for name in names]
-        sums: dict[str, float] = {}
-        counts: dict[str, float] = {}
-        for everyones in run.trainer.world.gather((names, *together)):
-            for name, total, count in zip(*everyones, strict=True):
-                sums[name], counts[name] = sums.get(name, 0.0) + total, counts.get(name, 0.0) + count
-        return {name: sums[name] / counts[name] for name in sums if counts[name]}
+        return ended
 
     def _speed(self, run: Run) -> dict[str, float]:
         seconds, waited = run.seconds - self._seconds, run.waited - self._waited
@@ -87,12 +105,23 @@ class Metrics(Hook):
 
 @torch.no_grad()
 def _told_by_networks(run: Run) -> dict[str, float]:
-    """What networks tell of themselves."""
+    """What networks tell of themselves; the host waits for what is on a GPU."""
     return {
         f"debug/{name}/{what}": float(value)
         for name, tell in run.trainer.taking_part.numbers.items()
         for what, value in tell(run.trainer.iteration).items()
     }
+
+
+def _means(interval: Interval, world: World) -> dict[str, float]:
+    """The means over all processes."""
+    together = interval.sums.numbers() if interval.sums else [[], []]
+    sums: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    for everyones in world.gather((interval.names, *together)):
+        for name, total, count in zip(*everyones, strict=True):
+            sums[name], counts[name] = sums.get(name, 0.0) + total, counts.get(name, 0.0) + count
+    return {name: sums[name] / counts[name] for name in sums if counts[name]}
 
 
 def _widest(device: torch.device) -> torch.dtype:
