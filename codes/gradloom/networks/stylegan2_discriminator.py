@@ -74,9 +74,9 @@ class PlainStyleGAN2Discriminator(nn.Module):
         augmentation_types: list[Augmentation],
         augmentation_probability: Annotated[float, Ge(0), Le(1)],
         attn_layers: list[Annotated[int, Gt(0)]] | None = None,
-        quantize: bool = False,
-        network_capacity: Positive = 16,
-        fmap_max: Positive = 512,
+        quantize: bool = False,  # true is refused
+        network_capacity: Positive = 16,  # a quarter of the channels of the largest features; others have more
+        fmap_max: Positive = 512,  # channels at most
     ) -> None:
         super().__init__()
         if quantize:

@@ -54,11 +54,11 @@ class PlainStyleGAN2Generator(nn.Module):
         self,
         image_size: PowerOfTwo,
         latent_dim: Positive,
-        style_depth: Positive,
-        structured: bool = False,
+        style_depth: Positive,  # layers from latents to styles
+        structured: bool = False,  # true is refused
         attn_layers: list[Annotated[int, Gt(0)]] | None = None,
-        network_capacity: Positive = 16,
-        fmap_max: Positive = 512,
+        network_capacity: Positive = 16,  # half the channels of the largest features; others have more
+        fmap_max: Positive = 512,  # channels at most
     ) -> None:
         super().__init__()
         if structured:
