@@ -4,9 +4,10 @@ from fnmatch import fnmatchcase
 
 _AUDIO = "the ancestor's is for audio, which is left out; Gradloom trains networks of images"
 _TEXT = "the ancestor's is for speech or text, which are left out; Gradloom trains networks of images"
+_CACHE = "the ancestor's read from a memory cache, which there is not; leave '_mc' out"
 _TRIAL = "it was a trial of the ancestor's and is left out; a file under 'plugins' may define it"
 
-_NAMES = {
+_NAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "injector": {
         _AUDIO: (
             "mel_spectrogram", "torch_mel_spectrogram", "random_audio_crop", "audio_clip", "audio_resample",
@@ -38,6 +39,7 @@ _NAMES = {
             "nv_tacotron", "paired_voice_audio", "fast_paired_voice_audio*", "gpt_tts", "unsupervised_audio*",
             "preprocessed_mel", "grand_conjoined_voice",
         ),
+        _CACHE: ("*_mc",),
     },
 }  # fmt: skip
 

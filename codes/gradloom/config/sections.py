@@ -64,6 +64,7 @@ class Train:
 class Eval:
     """When and how networks are measured; the evaluators and injectors themselves are parts."""
 
+    output_state: str | None = None  # the state key that 'test' and 'process_video' write as images
     at_start: bool = False  # measure before the first iteration too
     seed: Count = 0  # of the noise drawn while measuring, the same at each evaluation
 
@@ -146,8 +147,22 @@ class Paths:
     """Where runs are kept and what they start from."""
 
     experiments_root: Path | None = None
+    results_root: Path | None = None  # where 'test' and 'process_video' write
     strict_load: bool = True  # weights that start a network have to match it
     resume_state: Path | None = None  # a checkpoint to go on from, as --resume
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """What 'process_video' makes of the frames of `datasets.video`."""
+
+    minivid_crf: Annotated[int, Ge(0), Le(51)] = 12  # x265's quality: 0 loses nothing, 51 is the worst
+    frames_per_mini_vid: Positive | None = None  # frames of a file, after which they are removed; None is one of all
+    minivid_start_no: Count = 0  # number of the first file
+    mini_vid_output_folder: Path | None = None  # where files go; None is beside the frames
+    recurrent_mode: bool = False  # each frame comes with the output for the one before, under the key `recurrent`
+    recurrent_hr_generator: str | None = None  # the network that stands in for `generator` at the first frame
+    scale: Positive = 1  # of the zeros that the first frame comes with: how much larger than `lq` they are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +186,7 @@ class Sections:
     nan: NotFinite = NotFinite()
     early_stopping: EarlyStopping | None = None
     path: Paths = Paths()
+    video: Video = Video()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     speed: Literal["auto", "safe"] | Speed = "auto"  # safe measures nothing and changes nothing
     gpu_ids: list[Count] | None = None
@@ -178,8 +194,10 @@ class Sections:
     use_tb_logger: bool = True
     checkpointing_enabled: bool = False  # networks compute their blocks anew in backward passes, to save memory
     anomaly_detection: bool = False
+    image_normalization_range: tuple[float, float] = (0.0, 1.0)  # what of eval.output_state becomes black and white
     plugins: list[str] = field(default_factory=list)
     pretrained: dict[str, Pretrained] = field(default_factory=dict)
+    trains: bool = True  # whether there is a section `train`; one that says what to write may be without
     faulty: frozenset[str] = frozenset()  # the sections with faults, which hold defaults instead
 
     @property
@@ -199,6 +217,7 @@ _OPTIONAL = (
     "nan",
     "early_stopping",
     "path",
+    "video",
     "gpu_ids",
     "plugins",
     "datasets",
@@ -217,8 +236,11 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
             found.append(fields[tree].fault(f"expected {tree} by name, got {fields[tree].show()}"))
         elif tree not in fields and tree != "datasets" and closest(tree, unknown) is None:
             found.append(root.fault(f"section {tree!r} is missing; it takes {tree} by name"))
+    output = fields["eval"].get("output_state") if "eval" in fields else None
+    trains = "train" in fields or output is None
     special = {*_TREES, "eval", "path"}
-    bound = bind(Sections, replace(root, value=fields), found, special, {"pretrained", "faulty"})
+    hidden = {"pretrained", "faulty", "trains", *(() if trains else ("train",))}
+    bound = bind(Sections, replace(root, value=fields), found, special, hidden)
     if "eval" in fields:
         bound["eval"] = make(Eval, fields["eval"], found, _PARTS) or Eval()
         parts = [fields["eval"].fields[kind] for kind in _PARTS if kind in fields["eval"].fields]
@@ -229,7 +251,9 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
         bound["path"] = make(Paths, rest, found, _pretrain_options(fields.get("networks"))) or Paths()
     faults += found
     faulty = {fault.path.partition(".")[0].partition("[")[0] for fault in found}
-    return Sections(**{"name": "unnamed", "train": Train(niter=0), **bound, "faulty": frozenset(faulty)})
+    return Sections(
+        **{"name": "unnamed", "train": Train(niter=0), **bound, "trains": trains, "faulty": frozenset(faulty)}
+    )
 
 
 def _pretrain_options(networks: Node | None) -> list[str]:

@@ -1,8 +1,9 @@
 """What is measured: evaluators that look at the same samples, with the injectors that make what they read."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable
 
-from gradloom.parts import Evaluator, Injector
+from gradloom.errors import Fault
+from gradloom.parts import Evaluator, Injector, Part
 from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
 from gradloom.plan.plan import Call, Dataset, Measure
@@ -11,9 +12,7 @@ from gradloom.plan.program import needed
 
 def measures(pieces: Pieces) -> list[Measure]:
     """Group evaluators by what they look at, with the injectors they need: those under `eval`, or the steps'."""
-    section = pieces.root.get("eval")
-    own = pieces.calls(Injector, section, "injectors", ())
-    evaluators = pieces.calls(Evaluator, section, "evaluators", ())
+    evaluators = pieces.calls(Evaluator, pieces.root.get("eval"), "evaluators", ())
     val = pieces.datasets.get("val")
     if not evaluators:
         return []
@@ -21,34 +20,45 @@ def measures(pieces: Pieces) -> list[Measure]:
         if "val" not in pieces.datasets:
             pieces.faults.append(evaluators[0].fault("there is no dataset to measure; add datasets.val"))
         return []
-    writers = {key: call for step in pieces.steps for call in step.injectors for key in call.writes}
-    overridden = {key for call in own for key in call.writes}
-    ours = [call for step in pieces.steps for call in step.injectors if not overridden & {*call.writes}]
-    pool = [call for call in (*ours, *own) if not call.part.train_]
     for call in evaluators:
         if call.part.for_ is not None:
             pieces.check_called(call.part.for_, call, pieces.faults)
     groups: dict[tuple[str | None, int | None], list[Call[Evaluator]]] = {}
     for call in evaluators:
         groups.setdefault((call.part.for_, call.part.samples), []).append(call)
-    return [_measure(pieces, tuple(calls), pool, val, writers, *key) for key, calls in groups.items()]
+    return [_measure(pieces, tuple(calls), val, *key) for key, calls in groups.items()]
+
+
+def pool(pieces: Pieces) -> list[Call[Injector]]:
+    """The injectors that there are outside training: those under `eval`, and the steps' for what these do not write."""
+    overridden = {key for call in pieces.measuring for key in call.writes}
+    steps = [call for step in pieces.steps for call in step.injectors if not overridden & {*call.writes}]
+    return [call for call in (*steps, *pieces.measuring) if not call.part.train_]
 
 
 def _measure(
-    pieces: Pieces, calls: tuple[Call[Evaluator], ...], pool: list[Call[Injector]], val: Dataset,
-    writers: Mapping[str, Call[Injector]], stands_in: str | None, samples: int | None,
-) -> Measure:  # fmt: skip
-    injectors = tuple(needed(pool, [key for call in calls for key in call.reads]))
-    known = {*(val.keys or ()), *(key for call in pool for key in call.writes)}
-    written = dict.fromkeys(val.keys or ())
+    pieces: Pieces, calls: tuple[Call[Evaluator], ...], val: Dataset, stands_in: str | None, samples: int | None
+) -> Measure:
+    injectors = tuple(needed(pool(pieces), [key for call in calls for key in call.reads]))
+    inputs = taken(pieces, (*injectors, *calls), val.keys, pieces.faults)
+    return Measure(calls, injectors, inputs, stands_in, samples)
+
+
+def taken(
+    pieces: Pieces, calls: Iterable[Call[Part]], keys: Collection[str] | None, faults: list[Fault]
+) -> tuple[str, ...]:
+    """What calls in a row need of a batch that holds these keys; any, where they are not known."""
+    writers = {key: call for step in pieces.steps for call in step.injectors for key in call.writes}
+    known = {*(keys or ()), *(key for call in pool(pieces) for key in call.writes)}
+    written = dict.fromkeys(keys or ())
     inputs: dict[str, None] = {}
-    for call in (*injectors, *calls):
+    for call in calls:
         for key in call.reads:
             if key in written or key in inputs:
-                inputs |= {key: None} if key in (val.keys or ()) else {}
-            elif val.keys is None:
+                inputs |= {key: None} if key in (keys or ()) else {}
+            elif keys is None:
                 inputs[key] = None
             elif key not in pieces.assumed:
-                pieces.faults.append(unwritten(call, key, known, writers))
+                faults.append(unwritten(call, key, known, writers))
         written |= dict.fromkeys(call.writes)
-    return Measure(calls, injectors, tuple(inputs), stands_in, samples)
+    return tuple(inputs)
