@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from gradloom.plan.plan import Plan
 
 DONE, FAILED, REFUSED, DIVERGED = 0, 1, 2, 3
-VERBS = ("train", "check", "smoke", "profile", "test", "process_video")
+_APPLIED = ("test", "process_video")  # which train nothing
+VERBS = ("train", "check", "smoke", "profile", *_APPLIED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +37,9 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     options.verb = "check" if options.check else verb or "train"
     if options.iterations and options.verb != "profile":
         parser.error("--iterations is for 'profile'; write --set train.niter=N")
+    if verb in _APPLIED and (options.resume or options.allow_changes or options.check):
+        parser.error(f"{verb!r} trains nothing; name weights by path.pretrain_model_<network>, and leave out --resume, "
+                     "--allow-changes and --check")  # fmt: skip
     return options
 
 
@@ -111,10 +115,6 @@ def _compile_and_run(document: Document, options: argparse.Namespace, told: list
         "process_video": lambda: _process_video(plan),
     }
     return _guarded(plan, work[options.verb])
-
-
-_APPLIED = ("test", "process_video")
-"""Verbs that train nothing."""
 
 
 def _check(plan: "Plan", file: Path, told: list[Fault]) -> int:

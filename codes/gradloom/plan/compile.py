@@ -61,7 +61,8 @@ def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault]) 
     if faults:
         return None
     wanted = {key for measure in measured for call in (*measure.calls, *measure.injectors) for key in call.reads}
-    notices += unread(pieces.steps, wanted | {*bound.logger.visuals}) if bound.trains else []
+    wanted |= {*bound.logger.visuals, *([applied.output] if applied else [])}
+    notices += unread(pieces.steps, wanted) if bound.trains else []
     return Plan(
         document=document,
         sections=bound,
