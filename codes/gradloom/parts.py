@@ -27,17 +27,20 @@ from typing import (
     Any,
     ClassVar,
     Generic,
+    Protocol,
     Self,
     TypeVar,
     dataclass_transform,
     get_args,
     get_origin,
     get_type_hints,
+    runtime_checkable,
 )
 
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import Dataset
 from typing_extensions import TypeAliasType
 
@@ -86,11 +89,11 @@ def port_of(annotation: Any) -> Port | None:
 
 
 def keys_in(names: Any) -> Iterator[str]:
-    """The state keys among the names at a port: words other than 'None', at any depth."""
+    """The state keys among the names at a port: words other than 'None', at any depth, in mappings too."""
     if isinstance(names, str):
         yield from () if names == "None" else (names,)
-    elif isinstance(names, list | tuple):
-        for name in names:
+    elif isinstance(names, list | tuple | dict):
+        for name in names.values() if isinstance(names, dict) else names:
             yield from keys_in(name)
 
 
@@ -296,6 +299,8 @@ class Evaluator(Part):
     registry = Registry["Evaluator"]("evaluator", "gradloom.evaluators")
     in_words = "an evaluator, by its type and options"
 
+    own_data: ClassVar[bool] = False  # it brings the samples to measure, and needs none of the validation set
+
     for_: Annotated[str, Wants("the name of a network")] | None = (
         None  # such as `generator.ema`: stands in for `generator` while measuring
     )
@@ -363,11 +368,12 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 networks = Registry[nn.Module]("network", "gradloom.networks")
 datasets = Registry[Dataset[Any]]("dataset", "gradloom.datasets")
+optimizers = Registry[Optimizer]("optimizer", "gradloom.optimizers")
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice(FromNode, Generic[T]):
     """Something that an option chooses by name, with options of its own, to be built when it is needed."""
 
@@ -378,6 +384,9 @@ class Choice(FromNode, Generic[T]):
     name: str
     make: Callable[..., T]
     arguments: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{option}={value}' for option, value in self.arguments.items())})"
 
     def build(self, **more: Any) -> T:
         """Build it, with more arguments than the options gave."""
@@ -422,8 +431,42 @@ class DatasetChoice(Choice[Dataset[Any]]):
 def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
     """The keys that a dataset's class declares: a tuple, or a class method that is given the options."""
     declared = getattr(dataset, "keys", None)
-    declared = declared(**arguments) if callable(declared) else declared
+    declared = declared(**arguments) if callable(declared) else declared  # None of a dataset within that does not say
     return None if declared is None else tuple(declared)
+
+
+class Company(Protocol):
+    """The processes that train together."""
+
+    processes: int
+    number: int  # of this one, from 0
+
+    def add(self, tensor: Tensor) -> None:
+        """Put the sum over all processes in the tensor's place."""
+
+
+@runtime_checkable
+class Adopts(Protocol):
+    """A network that knows by what other names, or in what other form, weights for it are found in files."""
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return weights as this network names them; what it does not know stays as it is."""
+
+
+class InCompany(nn.Module):
+    """A module of a network that asks other processes for sums while it trains; all of them have to ask alike.
+
+    The trainer gives it the company. Where it asks in forward passes, all processes call its network equally often.
+    """
+
+    company: Company | None = None
+    asks_in_passes = True  # and not between iterations only
+
+    def everyones(self, tensor: Tensor) -> Tensor:
+        """Put the sum over all processes in the tensor's place, and return it."""
+        if self.company is not None:
+            self.company.add(tensor)
+        return tensor
 
 
 Scalar = Tensor

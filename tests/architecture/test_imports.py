@@ -10,7 +10,7 @@ CODES = Path(__file__).resolve().parents[2] / "codes"
 FILES = sorted((CODES / "gradloom").rglob("*.py"))
 PROGRAMS = ("train.py", "test.py", "process_video.py")
 SCRIPTS = sorted([*(CODES.parent / "scripts").glob("*.py"), *(p / n for p in (CODES, CODES.parent) for n in PROGRAMS)])
-EXTENSIONS = ("injectors", "losses", "evaluators", "networks", "datasets")
+EXTENSIONS = ("injectors", "losses", "evaluators", "networks", "datasets", "optimizers")
 TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in [*FILES, *SCRIPTS]}
 
 
@@ -96,6 +96,7 @@ KNOW_OF_PROCESSES = {
     "gradloom.engine.world",
     "gradloom.engine.meeting",
     "gradloom.engine.sharding",
+    "gradloom.engine.parted",
     "gradloom.engine.saving.parts",
 }
 
@@ -135,7 +136,9 @@ MAY_IMPORT_BY_NAME = {
 ONLY_DATA = {
     ("importlib.resources", "gradloom.datasets.photos"),
     ("pickle.UnpicklingError", "gradloom.evaluators._inception"),
+    ("pickle.UnpicklingError", "gradloom.networks._resnets"),
     ("pickle.UnpicklingError", "gradloom.datasets._tiles"),
+    ("pickle.UnpicklingError", "gradloom.losses._extractors"),
 }
 
 

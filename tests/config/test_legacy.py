@@ -45,10 +45,29 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("fp16: true", {"precision": "fp16"}, ["fp16: read as 'fp16'", "fp16: read as 'precision'"]),
     ("grad_scaler_enabled: true", {}, ["grad_scaler_enabled: dropped: fp16 has a scaler, fp32 and bf16 need none"]),
     ("force_start_step: -1", {}, ["force_start_step: dropped: a resumed run goes on where it was"]),
+    ("{scale: 4, networks: {f: {which_model_G: srflow}, g: {which_model: srflow, flow_scale: 8}, h: {}}}", {"networks":
+     {"f": {"which_model": "srflow", "flow_scale": 4}, "g": {"which_model": "srflow", "flow_scale": 8}, "h": {}}},
+     ["scale: read as networks.f.flow_scale", "networks.f.which_model_G: read as 'which_model'"]),
+    ("networks: {f: {which_model: srflow, K: 2, flow: {L: 1}}}", {"networks": {"f": {"which_model": "srflow", "flow":
+     {"L": 1, "K": 2}}}}, ["networks.f.K: read as flow.K"]),
+    ("networks: {f: {which_model: srflow, flow: {L: 1, patch_size: 160, noInitialInj: true, fea_up-1: true}}}",
+     {"networks": {"f": {"which_model": "srflow", "flow": {"L": 1}}}}, ["networks.f.flow: dropped: patch_size, since "
+     "images may be of any size that the levels halve evenly; noInitialInj, since it was never read; fea_up-1, since "
+     "features are made in the sizes that the levels need"]),
+    ("networks: {f: {which_model: srflow, pretrain_rrdb: x.pth}, g: {which_model: rrdb_latent_wrapper, pretrain_path: "
+     "y.pth}}", {"networks": {"f": {"which_model": "srflow", "pretrained_parts": {"RRDB": "x.pth"}}, "g": {
+     "which_model": "rrdb_latent_wrapper", "pretrained_parts": {"wrappedRRDB": "y.pth"}}}}, [
+     "networks.f.pretrain_rrdb: read as pretrained_parts.RRDB",
+     "networks.g.pretrain_path: read as pretrained_parts.wrappedRRDB"]),
     ("networks: {g: {which_model_G: x}}", {"networks": {"g": {"which_model": "x"}}}, ["networks.g.which_model_G: read "
      "as 'which_model'"]),
     ("networks: {g: {which_model_D: x}}", {"networks": {"g": {"which_model": "x"}}}, ["networks.g.which_model_D: read "
      "as 'which_model'"]),
+    ("networks: {g: {which_model: byol, subnet: {which_model_G: resnet52}}, h: {which_model: resnet52, subnet: {"
+     "which_model_D: x}}}", {"networks": {"g": {"which_model": "byol", "subnet": {"which_model": "resnet50"}},
+     "h": {"which_model": "resnet50", "subnet": {"which_model": "x"}}}}, ["networks.g.subnet.which_model_G: read as "
+     "'which_model'", "networks.h.subnet.which_model_D: read as 'which_model'", "networks.h.which_model: read as "
+     "'resnet50'", "networks.g.subnet.which_model: read as 'resnet50'"]),
     ("networks: {g: {args: {nf: 3}}}", {"networks": {"g": {"kwargs": {"nf": 3}}}}, ["networks.g.args: read as "
      "'kwargs'"]),
     ("{keep_optimizer_states_on_cpu: true, steps: {s: {lr: 1}, t: {optimizer_params: {offload: false}}, u: {}}}",
@@ -92,10 +111,16 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("datasets: {train: {mode: combined, scale: 2, a: {mode: photos}, b: {mode: photos, scale: 4}, c: {mode: zipfile}}}",
      {"datasets": {"train": {"mode": "combined", "a": {"mode": "photos", "scale": 2}, "b": {"mode": "photos", "scale":
      4}, "c": {"mode": "zipfile"}}}}, ["datasets.train.scale: read as *.scale"]),
+    ("eval: {injectors: {i: {type: for_each, subtype: grey, in: a, out: b}, n: {type: add_noise, scale: ~}}}", {"eval": {
+     "injectors": {"i": {"type": "for_each", "part": {"type": "grey", "in": "a", "out": "b"}}, "n": {"type": "add_noise"}}}},
+     ["eval.injectors.i.subtype: read as part: {type: grey, in, out}"]),
     ("steps: {s: {injectors: {i: {type: step_interleave, in: a, out: b, subinjectors: {x: {type: grey}, y: {in: c}}}}}}",
      {"steps": {"s": {"injectors": {"i": {"type": "step_interleave", "subinjectors": {"x": {"type": "grey", "in": "a",
      "out": "b"}, "y": {"in": "c", "out": "b"}}}}}}},
      ["steps.s.injectors.i.subinjectors: each of them takes 'in' and 'out' from around them"]),
+    ("eval: {evaluators: {e: {type: flownet_gaussian, dataset: {eval: false}}}}", {"eval": {"evaluators": {"e": {"type":
+     "flow_gaussian_nll", "dataset": {}}}}}, ["eval.evaluators.e.type: read as 'flow_gaussian_nll'",
+     "eval.evaluators.e.dataset.eval: dropped: it was never read"]),
     ("train: {warmup_steps: 5}", {"train": {"warmup_iter": 5}}, ["train.warmup_steps: read as 'warmup_iter'"]),
     ("train: {warmup_steps: 5, warmup_iter: 6}", {"train": {"warmup_iter": 6}}, ["train.warmup_steps: dropped: "
      "'warmup_iter' is there too"]),
@@ -131,6 +156,9 @@ KEPT = [
     "eval: {pure: true}",
     "logger: {recurrent_visual_indices: [0], is_mel_spectrogram: true}",
     "fp16: 1",
+    "networks: {f: {which_model: other, K: 2, pretrain_path: x, flow: {patch_size: 3}}}",
+    "networks: {f: {which_model: srflow, flow: {K: 2}}}",
+    "networks: {g: {which_model: resnet50, subnet: {which_model: resnet50}}}",
     "networks: [which_model_G]",
     "datasets: {train: {mode: fullimage, min_tile_size: 32, target_size: 32}}",
     "datasets: {train: {mode: mine, min_tile_size: 32, needs_metadata: true, scale: 2}}",

@@ -1,14 +1,18 @@
 """What holds for every evaluator; a new one needs one line in EXAMPLES, and nothing else here."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sklearn
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
+from gradloom.datasets.random_dataset import RandomDataset
 from gradloom.engine.measuring import carried
-from gradloom.parts import Evaluator, Port
+from gradloom.parts import DatasetChoice, Evaluator, Port
 
 SIZES = (4, 4, 3, 4, 1)  # of batches
 
@@ -41,16 +45,67 @@ def critic(size: int) -> nn.Module:
     return CRITIC
 
 
+class Enlarging(nn.Conv2d):
+    def __init__(self) -> None:
+        super().__init__(3, 3, 1)
+
+    def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        return interpolate(super().forward(x), size=(12, 12))
+
+
+ENLARGING = Enlarging()
+
+
+def network(size: int) -> nn.Module:
+    return ENLARGING
+
+
+class Several(nn.Conv2d):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, super().forward(x)
+
+
+SEVERAL = Several(3, 3, 1)
+
+
+def several(size: int) -> nn.Module:
+    return SEVERAL
+
+
+class Flow(nn.Conv2d):
+    def forward(self, x: Tensor, small: Tensor, add_gt_noise: bool) -> tuple[list[Tensor], Tensor]:
+        latent: Tensor = super().forward(x)
+        return [latent[:, :1], latent], small
+
+
+FLOW = Flow(3, 3, 1)
+
+
+def flow(size: int) -> nn.Module:
+    return FLOW
+
+
+IMAGES = Path(sklearn.__file__).parent / "datasets" / "images"
+GENERATED = {"for_": network, "network": critic, "batch_size": 2}
+FOLDER = GENERATED | {"image_size": 12, "real_fid_path": IMAGES}
+SMALL = DatasetChoice("random_dataset", RandomDataset, {"hq_shape": (3, 12, 12), "lq_shape": (3, 6, 6), "length": 3})
+ENLARGED = GENERATED | {"scale": 2, "dataset": SMALL}
 PAIR = {"fake": images, "real": images}
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "accuracy": [{"logits": logits, "labels": labels}],
     "fid": [PAIR | {"network": critic}],
+    "fid_for_structural_nets": [ENLARGED],
+    "flow_gaussian_nll": [{"for_": flow, "batch_size": 2, "dataset": SMALL}],
     "grid": [{"images_": [images, images], "count": 6}],
     "kid": [PAIR | {"network": critic, "subset_size": 9, "subsets": 4}],
     "mean": [{"value": images}, {"value": images, "batch": labels}],
     "psnr": [PAIR, PAIR | {"against": images, "per_image": True}],
+    "spread": [{"value": logits}],
+    "sr_fid": [ENLARGED],
+    "sr_style_transfer": [FOLDER | {"scale": 2, "embedding_generator": network}],
     "ssim": [PAIR, PAIR | {"against": images, "crop_border": 0}],
+    "style_transfer": [FOLDER | {"batches_per_eval": 2, "for_": several, "gen_index": 1}],
 }
 """Options for each type, by their names in Python. In the place of a key or a network stands what makes its value."""
 
@@ -86,6 +141,12 @@ def _value(value: Any, size: int) -> Any:
     return tuple(make(size) for make in value) if isinstance(value, list) else value(size) if value else None
 
 
+def shown_to(evaluator: Evaluator, batch: dict[str, Any], number: int) -> Any:
+    """What an evaluator finds in a batch; what it draws follows from the batch's number, as in a run."""
+    torch.manual_seed(number)
+    return evaluator(**batch)
+
+
 def amounts(evaluator: Evaluator) -> tuple[dict[str, float], str, dict[str, list[Any]]]:
     """All that an evaluator says."""
     pictures = {key: value.tolist() for key, value in evaluator.images().items()}
@@ -103,12 +164,12 @@ def test_has_an_example(name: str) -> None:
 def test_several_find_what_one_adds_up(name: str, example: dict[str, Any], processes: int) -> None:
     """As in several processes: each is given some of the batches, the first adds what was found, sent there, in order."""
     alone, shown = made(name, example), batches(name, example)
-    for batch in shown:
-        alone.add(alone(**batch))
+    for number, batch in enumerate(shown):
+        alone.add(shown_to(alone, batch, number))
     several = [made(name, example) for _ in range(processes)]
     assert several[0].adds
     for number, batch in enumerate(shown):
-        found = carried(several[number % processes](**batch), torch.device("cpu"), name)
+        found = carried(shown_to(several[number % processes], batch, number), torch.device("cpu"), name)
         several[0].add(copy.deepcopy(found))
     assert amounts(several[0]) == amounts(alone)
 
@@ -119,8 +180,8 @@ def test_what_was_found_by_a_process_without_a_batch_of_its_own_is_as_if_it_had_
     name: str, example: dict[str, Any]
 ) -> None:
     one, shown = made(name, example), batches(name, example)
-    for batch in shown:
-        one.add(one(**batch))
+    for number, batch in enumerate(shown):
+        one.add(shown_to(one, batch, number))
     said = amounts(one)
     one(**shown[-1])
     assert amounts(one) == said
@@ -133,7 +194,7 @@ def test_forgets_at_reset(name: str, example: dict[str, Any]) -> None:
     first, *others = batches(name, example)
     one.add(one(**first))
     one.reset()
-    for batch in others:
-        one.add(one(**batch))
-        fresh.add(fresh(**batch))
+    for number, batch in enumerate(others):
+        one.add(shown_to(one, batch, number))
+        fresh.add(shown_to(fresh, batch, number))
     assert amounts(one) == amounts(fresh)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.config.schedules import Linear
+from gradloom.injectors._diffusion import DiffusionArgs
+from gradloom.injectors._noise_schedules import BetaSchedule
 from gradloom.parts import Injector, Inner, Loss, Part, Port, keys_in
 
 
@@ -23,6 +25,22 @@ def images() -> Tensor:
 
 def noise_levels() -> Tensor:
     return torch.rand(4, 1, 1, 1)
+
+
+def film() -> Tensor:
+    return torch.rand(2, 3, 3, 6, 6, requires_grad=True)
+
+
+def small_film() -> Tensor:
+    return torch.rand(2, 3, 3, 3, 3)
+
+
+def flow() -> nn.Module:
+    return nn.Sequential(nn.Flatten(1, 2), nn.Conv2d(6, 2, 1))
+
+
+def film_critic() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(18, 4, 3), nn.Tanh())
 
 
 def logits() -> Tensor:
@@ -35,6 +53,10 @@ def labels() -> Tensor:
 
 def video() -> Tensor:
     return torch.rand(2, 3, 3, 6, 6, requires_grad=True)
+
+
+def tiles() -> Tensor:
+    return torch.rand(2, 5, 3, 4, 4, requires_grad=True)
 
 
 def sizes() -> list[int]:
@@ -59,16 +81,40 @@ def critic() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(64, 1))
 
 
+def enlarger() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 12, 1), nn.PixelShuffle(2))
+
+
 def network() -> nn.Module:
     return nn.Conv2d(3, 3, 1)
 
 
-def flow() -> nn.Module:
-    return nn.Sequential(nn.Flatten(1, 2), nn.Conv2d(6, 2, 1))
-
-
 def recurrent() -> nn.Module:
     return nn.Bilinear(6, 6, 6)
+
+
+class Denoiser(nn.Module):
+    """A diffusion's network with a learned variance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(6, 6, 1)
+
+    def forward(self, x: Tensor, timesteps: Tensor, low_res: Tensor) -> Tensor:
+        output: Tensor = self.layer(torch.cat([x, low_res], 1) * timesteps[:, None, None, None] / 50)
+        return output
+
+
+STYLES: list[Tensor] = []
+
+
+def styles() -> Tensor:
+    STYLES[:] = [torch.randn(4, 2, 9, requires_grad=True)]
+    return STYLES[0]
+
+
+def images_of_styles() -> Tensor:
+    return STYLES[0].prod(1).view(4, 1, 3, 3) * torch.randn(3, 1, 1)
 
 
 @dataclass
@@ -80,7 +126,8 @@ class Case:
 
     def part(self, **more: Any) -> Any:
         writes = {field: field for field in self.writes()}
-        named = {option: _named(option, value) for option, value in self.example.items()}
+        settable = {field.name for field in fields(self.cls) if field.init}
+        named = {option: _named(option, value) for option, value in self.example.items() if option in settable}
         part = self.cls(**writes | named | more)
         part.setup()
         return part
@@ -109,7 +156,7 @@ def _named(name: str, value: Any) -> Any:
     if isinstance(value, Case):
         return value.part()
     if isinstance(value, dict):
-        return {key: _named(key, item) for key, item in value.items()}
+        return {key: _named(f"{name}_{key}", item) for key, item in value.items()}
     if isinstance(value, list) and all(map(callable, value)):
         return tuple(f"{name}_{index}" for index in range(len(value)))
     return name if callable(value) else value
@@ -139,7 +186,19 @@ def inner(kind: type[Part], name: str, **example: Any) -> Case:
     return Case(cls, example)
 
 
+CHAIN = {
+    "beta_schedule": BetaSchedule("linear", 50),
+    "diffusion_args": DiffusionArgs("epsilon", "learned_range"),
+    "generator": Denoiser,
+    "model_input_keys": {"low_res": images},
+}
+TAUGHT = CHAIN | {"in_": images, "extra_model_output_keys": ()}
+PAIR = {"real": images, "fake": images, "criterion": "l2"}
 GAN = {"discriminator": critic, "real": images, "fake": images}
+TECO = {
+    "discriminator": film_critic, "image_flow_generator": flow, "real": film, "fake": film, "lr_inputs": small_film,
+    "scale": 2, "margin": 1,
+}  # fmt: skip
 
 EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
     Injector: {
@@ -156,6 +215,14 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
             {"part": inner(Injector, "sr_diffs", mode="produce_diff", lq=video, hq=video), "aslist": True},
         ],
         "frequency_bin_normalize": [{"in_": images, "stats_file": statistics()}],
+        "gaussian_diffusion": [
+            TAUGHT | {"sampler_type": "uniform", "deterministic_timesteps_every": 2},
+            TAUGHT | {"sampler_type": "loss-second-moment", "channel_balancer_proportion": 0.5},
+        ],
+        "gaussian_diffusion_inference": [
+            CHAIN | {"output_scale_factor": 1, "respaced_timestep_spacing": 5, "undo_n1_to_1": True},
+            CHAIN | {"output_scale_factor": 1, "respaced_timestep_spacing": 5, "use_ddim": True, "ddim_eta": 0.5},
+        ],
         "generator": [{"in_": images, "generator": network}],
         "grey": [{"in_": images}],
         "image_patch": [{"in_": images, "patch_size": 4}],
@@ -170,6 +237,10 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "noise": [{"in_": images, "shape": [8]}],
         "normalize": [{"in_": images, "shift": 0.5, "scale": 2.0}],
         "pad": [{"in_": images, "multiple": 4}],
+        "progressive_zoom_generator": [
+            {"generator": network, "in_": tiles, "hq": tiles, "depth": 2, "num_branches": 3}
+            | {"feed_gen_output_into_input": False},
+        ],
         "random_crop": [{"in_": images, "dim_in": 6, "dim_out": 4}],
         "random_shift": [{"in_": images, "max_shift": 2}],
         "recompose_dimension": [{"in_": images, "reverse_shape": sizes, "reverse_permute": order}],
@@ -202,9 +273,36 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "discriminator_gan": [
             GAN | {"gan_type": "ragan", "noise": 0.1},
             GAN | {"gan_type": "wgan", "gradient_penalty": True},
+            GAN | {"gan_type": "max_spread", "min_loss": 0.1},
         ],
-        "generator_gan": [GAN | {"gan_type": "ragan", "noise": 0.1}, GAN | {"gan_type": "hinge"}],
-        "pix": [{"real": images, "fake": images, "criterion": "l2", "report_metrics": True}],
+        "distillation": [{"teacher": logits, "student": logits}],
+        "feature": [PAIR | {"weights": "random", "layer": 2}],
+        "for_element": [{"part": inner(Loss, "pix", real=film, fake=film, criterion="l2"), "index": -1}],
+        "generator_gan": [
+            GAN | {"gan_type": "ragan", "noise": 0.1},
+            GAN | {"gan_type": "hinge"},
+            GAN | {"gan_type": "gan", "min_loss": 0.1},
+        ],
+        "geometric": [PAIR | {"generator": network, "fake": [images]}],
+        "interpreted_feature": [PAIR | {"weights": "random", "layer": 2, "criterion": "cosine"}],
+        "pix": [PAIR | {"report_metrics": True}, PAIR | {"criterion": "cosine"}],
+        "recurrent": [{"part": inner(Loss, "pix", real=film, fake=film, criterion="l2", report_metrics=True)}],
+        "recursive": [PAIR | {"generator": enlarger, "fake": [images], "recursive_depth": 2, "downsample_factor": 0.5}],
+        "sr_pix": [{"real": images, "fake": images, "scale": 2}],
+        "teco_gan": [
+            TECO | {"gan_type": "ragan", "for_generator": True},
+            TECO | {"gan_type": "gan", "for_generator": False, "gradient_penalty": True, "noise": 0.1},
+        ],
+        "teco_pingpong": [{"fake": film}],
+        "translational": [
+            PAIR | {"generator": network, "fake": [images], "corners": [images] * 3, "patch_size": 6, "overlap": 4}
+        ],
+        "gradient_penalty": [{"at": images, "discriminator": critic}],
+        "stylegan2_divergence": [
+            GAN | {"gradient_penalty_frequency": 4},
+            {"discriminator": critic, "fake": images, "gen_loss": True, "logistic": True, "noise": 0.1},
+        ],
+        "stylegan2_pathlen": [{"w_styles": styles, "gen": images_of_styles, "generator": network}],
     },
 }
 """Options for each type, by their names in Python. In the place of a key or a network stands what makes its value, in
@@ -321,15 +419,19 @@ def test_names_exactly_the_keys_at_its_ports(case: Case) -> None:
 def _count_keys(case: Case) -> int:
     """How many keys an example gives a part to read, and the parts within it."""
     at_ports = [case.example.get(field) for field, port in case.cls.ports.items() if port is Port.READ]
-    keys = [value for given in at_ports for value in (given if isinstance(given, list) else [given]) if callable(value)]
+    keys = [value for given in at_ports for value in _several(given) if callable(value)]
     return len(keys) + sum(map(_count_keys, _within(case)))
+
+
+def _several(given: Any) -> list[Any]:
+    return [*given.values()] if isinstance(given, dict) else given if isinstance(given, list) else [given]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_repeats_itself_under_a_seed(case: Case) -> None:
-    part, results = case.part(), []
+    results = []
     for _ in range(2):
-        values = case.values()
+        part, values = case.part(), case.values()
         torch.manual_seed(2)
         results.append(part(**values))
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)

@@ -8,7 +8,7 @@ import torch
 from torch import nn, optim
 
 from gradloom.engine.adam import LeanAdam, LeanAdamW
-from gradloom.engine.build import split_parameters
+from gradloom.engine.grouping import split_parameters
 from making import GAN, gan_batch, trainer_of, weights
 
 SHAPES = [(8, 3, 3, 3), (8,), (1,), (5, 7), ()]

@@ -25,9 +25,11 @@ def gan(r: Tensor, f: Tensor) -> Tensor:
 FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gan": gan,
     "pixgan": gan,
+    "pixgan_fea": gan,
     "softplus": gan,
     "nonsaturating": gan,
     "ragan": lambda r, f: -log_sigmoid(r - f.mean()).mean() - log_sigmoid(-(f - r.mean())).mean(),
+    "max_spread": lambda r, f: 4 / (1 + (-1 / (r.mean() - f.mean()).abs()).exp()) - 2,
     "lsgan": lambda r, f: ((r - 1) ** 2).mean() + (f**2).mean(),
     "hinge": lambda r, f: (1 - r).clamp(min=0).mean() + (1 + f).clamp(min=0).mean(),
     "wgan": lambda r, f: f.mean() - r.mean(),
@@ -64,9 +66,17 @@ def test_the_discriminator_gets_the_formulas_gradient_and_the_samples_none(gan_t
     part_of(gan_type)(discriminator=ours, real=real, fake=fake)[0].backward()
     FORMULAS[gan_type](theirs(REAL), theirs(FAKE)).backward()
     torch.testing.assert_close(ours.a.grad, theirs.a.grad)
-    if gan_type != "wgan":  # whose gradient of an offset is nothing
+    if gan_type not in ("wgan", "max_spread"):  # whose gradient of an offset is nothing
         torch.testing.assert_close(ours.b.grad, theirs.b.grad)
     assert real.grad is None and fake.grad is None
+
+
+def test_scores_that_agree_are_as_far_from_spread_as_can_be() -> None:
+    scores = torch.ones(4, 1, dtype=torch.float64)
+    critic = Affine()
+    loss, _ = part_of("max_spread")(discriminator=critic, real=scores, fake=scores)
+    loss.backward()
+    assert loss == 2 and critic.a.grad is not None and critic.a.grad.isfinite()
 
 
 @pytest.mark.parametrize("gan_type", ["gan", "ragan"])
@@ -87,7 +97,7 @@ def test_rounds_as_the_ancestor_did(gan_type: str) -> None:
 def test_metrics_of_the_scores(gan_type: str) -> None:
     _, metrics = part_of(gan_type)(discriminator=nn.Identity(), real=REAL, fake=FAKE)
     expected = {"d_fake": FAKE.mean(), "d_real": REAL.mean()}
-    if gan_type == "ragan":
+    if gan_type in ("ragan", "max_spread"):
         expected["d_fake_diff"] = FAKE.mean() - REAL.mean()
     assert metrics.keys() == expected.keys()
     for name, value in expected.items():

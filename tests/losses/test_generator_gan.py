@@ -30,6 +30,7 @@ def gan(f: Tensor, r: Tensor) -> Tensor:
 FORMULAS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gan": gan,
     "pixgan": gan,
+    "pixgan_fea": gan,
     "softplus": gan,
     "nonsaturating": gan,
     "ragan": ragan,
@@ -162,3 +163,8 @@ def test_half_precision_scores_are_judged_in_float32(gan_type: str) -> None:
     loss, metrics = loss_of(gan_type, fake, real)
     torch.testing.assert_close(loss, FORMULAS[gan_type](fake.float(), real.float()))
     assert loss.dtype == metrics["d_fake"].dtype == torch.float32
+
+
+def test_max_spread_is_no_generators() -> None:
+    with pytest.raises(ValueError, match="gan_type 'max_spread' is for discriminators"):
+        GeneratorGan(gan_type="max_spread", discriminator="d", fake="fake")

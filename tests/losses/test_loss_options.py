@@ -56,13 +56,16 @@ def test_weight_and_noise_may_be_schedules() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{type: pix, real: hq, fake: gen, criterion: l3}", "expected one of l1, l2, charbonnier, huber, got str 'l3'"),
+        (
+            "{type: pix, real: hq, fake: gen, criterion: l3}",
+            "expected one of l1, l2, charbonnier, huber, cosine, got str 'l3'",
+        ),
         (
             "{type: pix, real: hq, fake: gen}",
-            "option 'criterion' is missing; it takes one of l1, l2, charbonnier, huber",
+            "option 'criterion' is missing; it takes one of l1, l2, charbonnier, huber, cosine",
         ),
         ("{type: direct, key: [a, b]}", "expected a state key, got the list ['a', 'b']"),
-        ("{type: generator_gan, gan_type: gan, discriminator: d, fake: gen, min_loss: 0.1}", "unknown option; "),
+        ("{type: generator_gan, gan_type: gan, discriminator: d, fake: gen, minimum: 0.1}", "unknown option; "),
         ("{type: discriminator_gan, gan_type: ragn, real: hq, fake: gen}", "expected one of gan, pixgan, "),
     ],
 )

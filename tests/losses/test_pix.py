@@ -40,6 +40,22 @@ def test_gradients_where_images_are_equal_and_elsewhere(criterion: str) -> None:
     assert same.grad is not None and (same.grad == 0).all()
 
 
+def test_cosine_compares_directions_at_each_place() -> None:
+    loss = Pix(real="hq", fake="gen", criterion="cosine")(real=REAL, fake=FAKE)
+    lengths = (REAL**2).sum(1).sqrt() * (FAKE**2).sum(1).sqrt()
+    torch.testing.assert_close(loss, (1 - (REAL * FAKE).sum(1) / lengths).mean())
+    vectors = [value.permute(0, 2, 3, 1).reshape(-1, 2) for value in (FAKE, REAL)]
+    torch.testing.assert_close(loss, torch.nn.CosineEmbeddingLoss()(*vectors, torch.ones(len(vectors[0]))))
+    assert Pix(real="hq", fake="gen", criterion="cosine")(real=REAL, fake=3 * REAL).abs() < 1e-12
+
+
+def test_metrics_of_all_elements() -> None:
+    part = Pix(real="hq", fake="gen", criterion="l1", real_scale=2, report_metrics=True)
+    metrics = part(real=REAL, fake=FAKE)[1]
+    torch.testing.assert_close(metrics["real_pix_mean"], 2 * REAL.mean())
+    torch.testing.assert_close(metrics["fake_pix_std"], ((FAKE - FAKE.mean()) ** 2).sum().div(FAKE.numel() - 1) ** 0.5)
+
+
 def test_the_metric_is_the_deviation_of_the_samples_means() -> None:
     loss, metrics = Pix(real="hq", fake="gen", criterion="l1", report_metrics=True)(real=REAL, fake=FAKE)
     means = torch.stack([(FAKE[i] - REAL[i]).abs().mean() for i in range(3)])

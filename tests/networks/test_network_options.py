@@ -14,7 +14,15 @@ OPTIONS = {
     "dcgan_discriminator": ("image_size: 16\nnf: 4\nnorm: none", (2, 3, 16, 16)),
     "RRDBNet": ("in_nc: 3\nout_nc: 3\nnf: 4\nnb: 1\nscale: 2\ngc: 2", (2, 3, 8, 8)),
     "discriminator_vgg_128_gn": ("in_nc: 3\nnf: 8\nimage_size: 32", (2, 3, 32, 32)),
+    "dvae": ("{hidden_dim: 4, codebook_dim: 4, num_tokens: 5, num_layers: 2}", (2, 3, 8, 8)),
+    "vqvae": ("{channel: 4, n_res_channel: 2, codebook_dim: 4, codebook_size: 5}", (2, 3, 8, 8)),
+    "rrdb_srflow": ("in_nc: 3\nout_nc: 3\nnf: 4\nnb: 1\nscale: 2\ngc: 2", (2, 3, 8, 8)),
+    "rrdb_latent_wrapper": ("in_nc: 3\nout_nc: 3\nnf: 8\nnb: 1\nblocks_for_latent: [0]\ngc: 2", (2, 3, 8, 8)),
+    "stylegan2_rosinality_gen": ("size: 8\nstyle_dim: 6\nn_mlp: 1\nmax_channels: 4\nchannel_multiplier: 1", (2, 6)),
+    "stylegan2_rosinality_disc": ("size: 8\nmax_channels: 4\nblur_kernel: [1, 2, 1]", (2, 3, 8, 8)),
     "small_classifier": ("image_size: 16\nwidth: 4", (2, 3, 16, 16)),
+    "resnet18": ("custom_head_logits: 4", (2, 3, 32, 32)),
+    "cifar_resnet18": ("num_classes: 4", (2, 3, 32, 32)),
 }
 
 

@@ -20,6 +20,9 @@ NAMES = sorted(
 )
 
 
+OURS = ["adamw_zero", "lamb", "lars", "mu_adamw"]
+
+
 def bound(name: str | None, params: str) -> tuple[Optimizer | None, list[str]]:
     node, _ = parse(f"optimizer: {name}\noptimizer_params: {params}", "x.yml")
     assert node is not None
@@ -53,7 +56,7 @@ def test_every_optimizer_of_torch_is_found_in_any_case_and_built(name: str) -> N
 
 
 def test_these_are_all_and_the_one_that_asks_for_the_loss_again_is_none() -> None:
-    assert set(optimizers.classes) == {name.lower() for name in NAMES}
+    assert optimizers.names == {*map(str.lower, NAMES), *OURS}
 
 
 def test_without_a_name_it_is_adamw_without_weight_decay() -> None:
@@ -84,6 +87,25 @@ def test_the_options_of_the_optimizer_itself_are_kept_for_it() -> None:
     assert sound("rprop", "{lr: 1}").weight_decay is None
 
 
+@pytest.mark.parametrize(
+    ("name", "decay"), [("adamw", 0), ("sgd", 0), ("lars", 0), ("lamb", 1e-2), ("adamw_zero", 1e-2)]
+)
+def test_without_a_word_weights_decay_as_in_the_ancestor(name: str, decay: float) -> None:
+    assert sound(name, "{lr: 1}").weight_decay == decay
+    assert sound(name, "{lr: 1, weight_decay: 0}").weight_decay == 0
+
+
+def test_groups_have_rates_and_names() -> None:
+    planned = sound(
+        "lamb",
+        "{lr: 1, param_groups: {deep: {lr: 0.5}, flat: {lr: {linear: {from: 1, to: 0, end: 9}}, names: [a.*, b]}}}",
+    )
+    assert [(group.name, group.lr, group.patterns) for group in planned.groups] == [
+        ("deep", 0.5, ()),
+        ("flat", Linear(from_=1, to=0, end=9), ("a.*", "b")),
+    ]
+
+
 def test_the_rate_may_be_a_schedule_and_updates_may_be_gated() -> None:
     planned = sound("adam", "{lr: {linear: {from: 1, to: 0, end: 9}}, after: 5, before: 8}")
     assert planned.lr == Linear(from_=1, to=0, end=9)
@@ -105,8 +127,15 @@ def test_the_rate_may_be_a_schedule_and_updates_may_be_gated() -> None:
         ("adam", "{lr: 1, epss: 1}", ["unknown option; did you mean 'eps'?"]),
         ("sgd", "{lr: 1, beta1: 0.5}", ["this optimizer has no betas; remove it"]),
         ("sparseadam", "{lr: 1, weight_decay: 0.1}", ["sparseadam has no weight decay; remove it"]),
+        ("lamb", "{lr: 1, eps: -1}", ["it refuses this: 'eps' is at least 0, got -1.0"]),
+        ("lars", "{lr: 1, adapt: false}", ["unknown option; known: after, before, beta1, beta2, clip, eps, lars_coefficient, lr, momentum, offload, param_groups, weight_decay"]),
+        ("lars", "{lr: 1, beta1: 0.5}", ["this optimizer has no betas; remove it"]),
+        ("mu_adamw", "{lr: 1}", ["no optimizer is called 'mu_adamw'; it needs the library 'mup', which is not installed"]),
+        ("adamw_zero", "{lr: 1, offload: true}", ["adamw_zero has its state in parts already; remove one"]),
+        ("adam", "{lr: 1, param_groups: {a: {names: x}}}", ["option 'lr' is missing; it takes a number or a schedule"]),
+        ("adam", "{lr: 1, param_groups: {a: {lr: 1, weight: 3}}}", ["unknown option; known: lr, names"]),
         ("adamm", "{lr: fast}", ["no optimizer is called 'adamm'; did you mean 'adam'?"]),
-        ("lbfgs", "{lr: 1}", ["no optimizer is called 'lbfgs'; known: " + ", ".join(sorted(map(str.lower, NAMES)))]),
+        ("lbfgs", "{lr: 1}", ["no optimizer is called 'lbfgs'; known: " + ", ".join(sorted([*map(str.lower, NAMES), *OURS]))]),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_a_fault(name: str, params: str, messages: list[str]) -> None:
@@ -117,4 +146,6 @@ def test_what_cannot_be_is_a_fault(name: str, params: str, messages: list[str]) 
 def test_what_is_not_for_options_to_set_is_unknown(option: str) -> None:
     found, (message,) = bound("adam", f"{{lr: 1, {option}: true}}")
     assert found is None
-    assert message.startswith("unknown option; known: after, amsgrad, ")
+    assert message.startswith(
+        ("unknown option; known: after, amsgrad, ", "unknown option; did you mean 'param_groups'")
+    )

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from together import CASES, LAST, RESUMED
+from together import CASES, GROUPS, LAST, RESUMED, batch_of, state_of
 from torch import Tensor
+
+from making import trainer_of
 
 Ends = dict[str, dict[str, Tensor]]
 
@@ -47,9 +49,20 @@ def test_several_processes_end_where_one_does(folder: Path, processes: int, case
 
 
 def test_other_processes_go_on_at_the_same_sample(folder: Path) -> None:
-    straight = ends(folder, "1")["a run with an incomplete batch"]
-    for processes, cases in RESUMED.items():
-        for case in cases:
-            assert_equal(ends(folder, str(processes))[case], straight)
-    for case in LAST:
-        assert_equal(ends(folder, "last")[case], straight)
+    straight = ends(folder, "1")
+    cases = [(str(processes), case) for processes, cases in RESUMED.items() for case in cases]
+    for who, case in (*cases, *(("last", case) for case in LAST)):
+        same = "an optimizer in parts" if case.startswith("parts") else "a run with an incomplete batch"
+        assert_equal(ends(folder, who)[case], straight[same])
+
+
+def test_an_optimizer_in_parts_ends_where_adamw_does(folder: Path) -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        trainer = trainer_of(GROUPS)
+        for iteration in range(10):
+            trainer.train_step(batch_of(iteration))
+    finally:
+        torch.set_default_dtype(before)
+    assert_equal(ends(folder, "4")["an optimizer in parts"], state_of(trainer))

@@ -118,6 +118,8 @@ BRANCHES = """
         losses: {pix: {type: pix, criterion: l2, real: hq, fake: drawn}}
     train: {niter: 100}
 """
+GROUPS = BOTH.replace("weight_decay: 0.1}", "weight_decay: 0.1, param_groups: {last: {lr: 1e-3, names: [2.*]}}}")
+PARTED = GROUPS.replace("training:", "optimizer: adamw_zero\n        training:")
 NORMED = """
     name: normed
     networks:
@@ -202,6 +204,28 @@ def stepped(
         size = shares[here.processes][here.number]
         metrics = {f"{name} {i}": value * size / 8 for i, row in enumerate(rows) for name, value in row.items()}
         return {**state_of(trainer), **{f"metric {name}": value for name, value in metrics.items()}}
+
+    return case
+
+
+def parted(here: Here) -> dict[str, Tensor]:
+    """Each process knows of its part of the parameters only; what is saved is known of all."""
+    trainer, _ = here.train(PARTED, UNEVEN, iterations=5)
+    known = sum(value["exp_avg"].numel() for value in trainer.optimizers["step"].state.values())
+    everyones = trainer.world.gather(known)
+    assert sum(everyones) == sum(p.numel() for net in trainer.networks.values() for p in net.parameters())
+    assert here.processes == 1 or max(everyones) < sum(everyones)
+    trainer.save(here.folder / f"parted{here.processes}")
+    return gone_on(here.processes)(here)
+
+
+def gone_on(begun_by: int) -> Callable[[Here], dict[str, Tensor]]:
+    def case(here: Here) -> dict[str, Tensor]:
+        trainer = trainer_of(PARTED)
+        trainer.resume(here.folder / f"parted{begun_by}" / "5")
+        for iteration in range(5, 10):
+            trainer.train_step(here.share(batch_of(iteration), UNEVEN[here.processes]))
+        return state_of(trainer)
 
     return case
 
@@ -315,6 +339,9 @@ CASES: dict[str, Callable[[Here], dict[str, Tensor]]] = {
     "gradient penalty": stepped(PENALTY, UNEVEN),
     "gates": stepped(GATES, EVEN),
     "training of two networks, clipped": stepped(BOTH, UNEVEN),
+    "rates of layers, lamb": stepped(GROUPS.replace("training:", "optimizer: lamb\n        training:"), UNEVEN),
+    "rates of layers, lars": stepped(GROUPS.replace("training:", "optimizer: lars\n        training:"), UNEVEN),
+    "an optimizer in parts": parted,
     "parameters unused on some": stepped(BRANCHES, UNEVEN),
     "shared batch norm, uneven shares": stepped(SHARED, UNEVEN),
     "shared batch norm, gradient penalty, uneven shares": stepped(SHARED_PENALTY, UNEVEN, iterations=10),
@@ -326,8 +353,12 @@ CASES: dict[str, Callable[[Here], dict[str, Tensor]]] = {
     "half a run": halved,
     "a run refused": refused,
 }
-RESUMED = {2: {"a run begun by one": resumed(1)}, 4: {"a run begun by two": resumed(2)}, 1: {}}
-LAST = {"a run begun by four": resumed(4)}
+RESUMED = {
+    2: {"a run begun by one": resumed(1), "parts of one": gone_on(1)},
+    4: {"a run begun by two": resumed(2), "parts of two": gone_on(2)},
+    1: {},
+}
+LAST = {"a run begun by four": resumed(4), "parts of four": gone_on(4)}
 
 
 def work(here: Here, cases: dict[str, Callable[[Here], dict[str, Tensor]]], file: Path, port: int) -> None:

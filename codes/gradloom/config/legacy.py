@@ -79,6 +79,70 @@ def into_each(section: str, inner: str, option: str) -> Callable[[Fields, str], 
     return mend
 
 
+_MODELS = ("which_model", "which_model_G", "which_model_D")
+
+
+def of(model: str, mend: Callable[[Fields, str], str]) -> Callable[[Fields, str], str]:
+    """Mend the options of one network only."""
+
+    def mend_if(fields: Fields, key: str) -> str:
+        named = fields.get("which_model")
+        return mend(fields, key) if named and named.value == model else ""
+
+    return mend_if
+
+
+def forget_within(**why: str) -> Callable[[Fields, str], str]:
+    """Drop options of the mapping at hand, saying why."""
+
+    def mend(fields: Fields, key: str) -> str:
+        inner = fields[key].fields
+        found = [option for option in inner if option.replace("-", "_") in why]
+        if found:
+            kept = {option: node for option, node in inner.items() if option not in found}
+            fields[key] = replace(fields[key], value=kept)
+        told = "; ".join(f"{option}, since {why[option.replace('-', '_')]}" for option in found)
+        return told and f"dropped: {told}"
+
+    return mend
+
+
+def start_part(part: str) -> Callable[[Fields, str], str]:
+    """Let a part of the network start from the weights that the option names."""
+
+    def mend(fields: Fields, key: str) -> str:
+        node = fields.pop(key)
+        if node.value is None:
+            return ""
+        fields[part] = node
+        return move_under("pretrained_parts")(fields, part)
+
+    return mend
+
+
+def into_networks(model: str, option: str) -> Callable[[Fields, str], str]:
+    """Give an option to each network of a kind that does not say it; silently none where there is no such network."""
+
+    def mend(fields: Fields, key: str) -> str:
+        entries = dict(fields["networks"].fields) if "networks" in fields else {}
+        meant = {
+            name: entry for name, entry in entries.items() if _model(entry) == model and option not in entry.fields
+        }
+        for name, entry in meant.items():
+            given = fields[key].at(join(entry.path, option))
+            entries[name] = replace(entry, value={**entry.fields, option: given})
+        if meant:
+            fields["networks"] = replace(fields["networks"], value=entries)
+            del fields[key]
+        return f"read as networks.{', '.join(meant)}.{option}" if meant else ""
+
+    return mend
+
+
+def _model(network: Node) -> Any:
+    return next((network.fields[key].value for key in _MODELS if key in network.fields), None)
+
+
 _AROUND = {"type", "weight", "after", "before", "every", "train", "eval", "grad", "no_grad", "no_accum"}
 
 
@@ -200,12 +264,26 @@ _VIDEO = (
 )  # fmt: skip
 _TILED = ("single_image_extensible", "multi_frame_extensible", "paired_frame")
 
+_OF_FLOWS = {
+    "patch_size": "images may be of any size that the levels halve evenly",
+    "noInitialInj": "it was never read",
+    "fea_up0": "features are made in the sizes that the levels need",
+    "fea_up_1": "features are made in the sizes that the levels need",
+    "hidden_channels": "it was never read; 'CondAffineSeparatedAndCond' has them",
+    "levelConditional": "it had no effect",
+    "condAff": "it had no effect",
+    "condFtAffine": "it had no effect",
+}
+
+_INJECTORS = ("steps.*.injectors", "eval.injectors")
+
 RULES = (
     Rule("model", forget("every run is trained by the one trainer")),
     Rule("distortion", forget("nothing reads it")),
     Rule("suffix", forget("nothing reads it")),
     Rule("recurrent_mode", forget(""), only=_OFF),
     Rule("scale", beside("recurrent_mode", mend=move_under("video"))),
+    Rule("scale", into_networks("srflow", "flow_scale")),
     Rule("scale", forget("each dataset and network has its own")),
     *(Rule(key, move_under("video")) for key in _VIDEO),
     Rule("generator_img_index", forget("it was never read")),
@@ -230,20 +308,28 @@ RULES = (
     Rule("force_start_step", forget("a resumed run goes on where it was"), only=_is(-1, None)),
     Rule("networks.*.which_model_G", rename("which_model")),
     Rule("networks.*.which_model_D", rename("which_model")),
+    Rule("networks.*.subnet.which_model_G", rename("which_model")),
+    Rule("networks.*.subnet.which_model_D", rename("which_model")),
+    *(Rule(f"networks.*{place}.which_model", write("resnet50"), only=_is("resnet52")) for place in ("", ".subnet")),
     Rule("networks.*.kwargs.blocks_per_checkpoint", forget("it was never read")),
     Rule("networks.*.args.blocks_per_checkpoint", forget("it was never read")),
     Rule("networks.*.blocks_per_checkpoint", forget("it was never read")),
     Rule("networks.*.do_checkpointing", rename("checkpointing_enabled")),
     Rule("networks.*.wandb_debug", forget("it watched a network in Weights & Biases")),
     Rule("networks.*.args", rename("kwargs")),
+    Rule("networks.*.K", of("srflow", move_under("flow"))),
+    Rule("networks.*.pretrain_rrdb", of("srflow", start_part("RRDB"))),
+    Rule("networks.*.pretrain_path", of("rrdb_latent_wrapper", start_part("wrappedRRDB"))),
+    Rule("networks.*.flow", of("srflow", forget_within(**_OF_FLOWS))),
     *(Rule(f"steps.*.{key}", move_under("optimizer_params")) for key in ("lr", "weight_decay", "beta1", "beta2")),
     Rule("keep_optimizer_states_on_cpu", into_each("steps", "optimizer_params", "offload"), only=_is(True)),
     Rule("steps.*.generator", forget("it was never read")),
     Rule("steps.*.generator_outputs", forget("it was never read")),
     Rule("steps.*.loss_log_buffer", forget("losses are means over each logging interval")),
     Rule("steps.*.check_grads_for_nan", forget(""), only=_OFF),
-    Rule("steps.*.injectors.*.subinjectors", hand_down("step_interleave", "in", "out")),
-    Rule("steps.*.injectors.*.subtype", nest(for_each={"aslist"})),
+    *(Rule(f"{place}.*.subinjectors", hand_down("step_interleave", "in", "out")) for place in _INJECTORS),
+    *(Rule(f"{place}.*.subtype", nest(for_each={"aslist"})) for place in _INJECTORS),
+    *(Rule(f"{place}.*.scale", forget(""), only=_is(None)) for place in _INJECTORS),
     Rule("steps.*.losses.*.subtype", nest(recurrent={"recurrent_weights"}, for_element={"index"})),
     Rule("steps.*.injectors.*.fp16", forget("the run's precision holds for all"), only=_is(True)),
     Rule("steps.*.injectors.*.use_ema_model", rename("use_ema")),
@@ -252,6 +338,8 @@ RULES = (
     Rule("train.warmup_steps", rename("warmup_iter")),
     Rule("train.ema_on_cpu", forget(""), only=_OFF),
     Rule("train.auto_collate", forget(""), only=_OFF),
+    Rule("eval.evaluators.*.type", write("flow_gaussian_nll"), only=_is("flownet_gaussian")),
+    Rule("eval.evaluators.*.dataset.eval", forget("it was never read")),
     Rule("eval.compute_psnr", forget("it was never read; see the evaluator 'psnr'")),
     Rule("eval.compute_fea", forget("it was never read")),
     Rule("eval.pure", forget(""), only=_OFF),

@@ -41,15 +41,16 @@ class Train:
     ema_enabled: bool = True
     ema_rate: Rate = 0.999
     default_lr_scheme: str | dict[str, Any] | None = None  # None keeps the learning rates
-    gen_lr_steps: list[Count] = field(default_factory=list)
+    gen_lr_steps: list[Count] = field(default_factory=list)  # iterations from which rates are lr_gamma times as high
     lr_gamma: Annotated[float, Gt(0)] = 0.1
-    restarts: list[Count] = field(default_factory=list)
-    restart_weights: list[Annotated[float, Gt(0)]] = field(default_factory=list)
-    clear_state: bool = False
-    force_lr: Annotated[float, Ge(0)] | None = None
-    T_period: list[Positive] = field(default_factory=list)
-    warmup: Count = 0
-    eta_min: Annotated[float, Ge(0)] = 0.0
+    progressive_starts: list[Count] = field(default_factory=lambda: [0])  # of ProgressiveMultiStepLR, one each group
+    restarts: list[Count] = field(default_factory=list)  # iterations at which the scheme begins anew
+    restart_weights: list[Annotated[float, Gt(0)]] = field(default_factory=list)  # of the rates from then on; none: 1
+    clear_state: bool = False  # optimizers forget what they know at restarts
+    force_lr: Annotated[float, Ge(0)] | None = None  # of MultiStepLR: the rate, whatever else is said
+    T_period: list[Positive] = field(default_factory=list)  # of the cosine: its lengths, from restart to restart
+    warmup: Count = 0  # of the cosine: iterations before it begins
+    eta_min: Annotated[float, Ge(0)] = 0.0  # of the cosine: its lower bound
     max_hours: Annotated[float, Gt(0)] | None = None  # after which the run saves and ends; --resume goes on
     save_before_timeout: Annotated[float, Ge(0)] | None = None  # minutes before max_hours or a SLURM job's end to stop
     process_timeout: Annotated[float, Gt(0)] = 30.0  # minutes that processes wait for one another before the run fails
@@ -171,6 +172,7 @@ class Pretrained:
 
     file: Path
     prefix: str = ""  # keep the names that start so, without it
+    part: str = ""  # of the network, which starts from them instead of the whole
     node: Node
 
 
@@ -210,7 +212,7 @@ class Sections:
 
 _TREES = ("networks", "steps", "datasets")  # compiled into the plan, with the parts under `eval`
 _PARTS = ("injectors", "evaluators")
-_OPTIONAL = (
+OPTIONAL = (
     "eval",
     "logger",
     "checkpoints",
@@ -229,7 +231,7 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
     root, found = document.root, list[Fault]()
     if root is None:
         return None
-    fields = {key: node for key, node in root.fields.items() if node.value is not None or key not in _OPTIONAL}
+    fields = {key: node for key, node in root.fields.items() if node.value is not None or key not in OPTIONAL}
     unknown = fields.keys() - Sections.__dataclass_fields__.keys() - {*_TREES}
     for tree in _TREES:
         if tree in fields and not isinstance(fields[tree].value, dict):

@@ -1,7 +1,7 @@
 """Make what a plan names: networks, averages, optimizers, bound calls."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,8 @@ from gradloom.engine.adam import LeanAdam, LeanAdamW
 from gradloom.engine.averages import Average
 from gradloom.engine.calls import Bound
 from gradloom.engine.data.feed import iterations_in_epoch
+from gradloom.engine.grouping import groups_of
+from gradloom.engine.learning import freeze_marked
 from gradloom.engine.norms import share_statistics
 from gradloom.engine.offload import Offloaded
 from gradloom.engine.precision import Precision
@@ -23,12 +25,9 @@ from gradloom.engine.saving.weights import average_beside, fill, read_weights, s
 from gradloom.engine.sharding import Shards, refuse_second_gradients
 from gradloom.engine.world import World
 from gradloom.errors import RunError
+from gradloom.parts import InCompany
 from gradloom.plan.plan import Call, Plan, Step
 
-_NO_DECAY = (
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.InstanceNorm1d, nn.InstanceNorm2d,
-    nn.InstanceNorm3d, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.EmbeddingBag,
-)  # fmt: skip
 _ON_HOST = ("cpu", "meta")  # devices whose optimizers have their state in host memory, or none
 
 
@@ -48,14 +47,18 @@ def networks(plan: Plan, world: World) -> tuple[dict[str, nn.Module], list[str]]
             module: nn.Module = network.recipe.build()
         except (TypeError, ValueError) as error:
             raise RunError(network.recipe.node.fault(f"{network.which_model} cannot be built: {error}")) from error
-        if network.pretrained:
-            said.append(f"{name}: {start_from(module, network.pretrained, plan.sections.path.strict_load)}")
+        for pretrained in network.starts:
+            said.append(f"{name}: {start_from(module, pretrained, plan.sections.path.strict_load)}")
         blocks = recompute(network, module)
         if network.checkpointing:
             said.append(f"{name}: {blocks or 'no'} blocks to compute anew in backward passes")
         if network.sync_batchnorm:
             module = _sharing_statistics(module, network.sync_batchnorm, world)
         module.to(world.device)
+        for one in module.modules():
+            if isinstance(one, InCompany):
+                one.company = world
+        freeze_marked(module)
         built[name] = module if network.trainable else module.eval().requires_grad_(False)
     return built, said
 
@@ -65,6 +68,11 @@ def _sharing_statistics(module: nn.Module, option: Node, world: World) -> nn.Mod
         return share_statistics(module, world)
     except ValueError as error:
         raise RunError(option.fault(str(error))) from error
+
+
+def talks(network: nn.Module) -> bool:
+    """Whether a network asks other processes in its forward passes."""
+    return any(isinstance(one, InCompany) and one.asks_in_passes for one in network.modules())
 
 
 def averages(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Average]:
@@ -103,42 +111,43 @@ def shards(
 
 
 def optimizers(
-    plan: Plan, built: Mapping[str, nn.Module], part: Callable[[nn.Parameter], nn.Parameter] = lambda whole: whole
-) -> dict[str, Optimizer]:
+    plan: Plan, built: Mapping[str, nn.Module], part: Callable[[nn.Parameter], nn.Parameter] = lambda whole: whole,
+    processes: int = 1,
+) -> dict[str, Optimizer]:  # fmt: skip
     """Build one optimizer for each step that declares one, over the networks it trains, or this process's part."""
-    return {
-        step.name: _optimizer(step, built, part, plan.sections.speeds.fused) for step in plan.steps if step.optimizer
-    }
+    fused = plan.sections.speeds.fused
+    return {step.name: _optimizer(step, built, part, fused, processes) for step in plan.steps if step.optimizer}
 
 
 def _optimizer(
-    step: Step, built: Mapping[str, nn.Module], part: Callable[[nn.Parameter], nn.Parameter], fused: bool | str
-) -> Optimizer:
-    """Build an optimizer over one group, or over two where weight decay or clipping tells weights from the rest."""
+    step: Step, built: Mapping[str, nn.Module], part: Callable[[nn.Parameter], nn.Parameter], fused: bool | str,
+    processes: int,
+) -> Optimizer:  # fmt: skip
+    """Build an optimizer over its groups of parameters, in the form that suits where they are."""
     planned = step.optimizer
     if planned is None:
         raise TypeError(f"{step.name} has no optimizer")
-    weights, others = split_parameters(built[name] for name in step.trains)
-    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others}]
-    if planned.weight_decay:
-        groups = [{"params": weights, "weight_decay": planned.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    elif not step.clip_grad_eps:
-        groups = [{"params": [p for name in step.trains for p in built[name].parameters() if p.requires_grad]}]
+    make = planned.recipe.make
+    groups = groups_of(step, built, layerwise="adapt" in inspect.signature(make).parameters)
     arguments: dict[str, Any] = {**planned.recipe.arguments}
     arguments["lr"] = 0.0 if isinstance(planned.lr, Schedule) else planned.lr
     if planned.weight_decay is not None:
         arguments["weight_decay"] = planned.weight_decay
-    groups = [group for group in groups if group["params"]]
     device = next((p.device.type for group in groups for p in group["params"]), "cpu")
     offloads = planned.offload and device not in _ON_HOST
     size = sum(parameter.numel() for group in groups for parameter in group["params"])
-    make = planned.recipe.make
     if not {"foreach", "fused"} & arguments.keys():
         device = "cpu" if offloads else device
         make = _fastest(make, device, (device == "cuda" or size >= _LARGE) if fused == "auto" else bool(fused))
+    if offloads:
+        make = partial(Offloaded, make=make)
+    elif planned.parted and processes > 1:
+        from gradloom.engine.parted import Parted  # imports torch's, which takes a second
+
+        make = partial(Parted, make=planned.recipe.make)
     try:
         groups = [{**group, "params": [*map(part, group["params"])]} for group in groups]
-        optimizer: Optimizer = (partial(Offloaded, make=make) if offloads else make)(groups, **arguments)
+        optimizer: Optimizer = make(groups, **arguments)
     except (TypeError, ValueError) as error:
         raise RunError(planned.recipe.node.fault(f"the optimizer cannot be built: {error}")) from error
     return optimizer
@@ -149,18 +158,6 @@ def _fastest(make: Any, device: str, fused: bool) -> Any:
     if fused and device in ("cpu", "cuda") and "fused" in inspect.signature(make).parameters:
         return partial(make, fused=True)
     return {optim.Adam: LeanAdam, optim.AdamW: LeanAdamW}.get(make, make) if device == "cpu" else make
-
-
-def split_parameters(modules: Iterable[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Split parameters, each once, into weights and those that belong to norms or embeddings or are biases."""
-    weights: dict[nn.Parameter, None] = {}
-    others: dict[nn.Parameter, None] = {}
-    for module in modules:
-        for owner in module.modules():
-            for name, parameter in owner.named_parameters(recurse=False):
-                exempt = isinstance(owner, _NO_DECAY) or name == "bias"
-                (others if exempt else weights).setdefault(parameter)
-    return [p for p in weights if p.requires_grad and p not in others], [p for p in others if p.requires_grad]
 
 
 def precision(plan: Plan, world: World) -> Precision:

@@ -21,7 +21,7 @@ class Gathered:
         at = {port: [field for field, kind in part.ports.items() if kind is port] for port in Port}
         options = {field: getattr(part, field) for field in part.ports}
         self.networks = {field: _find(networks, options[field]) for field in at[Port.NET]}
-        names = [field for field in at[Port.READ] if isinstance(options[field], str | list | tuple)]
+        names = [field for field in at[Port.READ] if isinstance(options[field], str | list | tuple | dict)]
         self._reads = tuple((field, options[field]) for field in names)
         self._constants = tuple(field for field in at[Port.READ] if field not in names)
         self._inner = tuple((field, _gathered(part, field, networks)) for field in at[Port.PART])
@@ -110,4 +110,6 @@ def _find(source: Mapping[str, Any], names: Any) -> Any:
         return None if names == "None" else source[names]
     if isinstance(names, list | tuple):
         return tuple(_find(source, name) for name in names)
+    if isinstance(names, dict):
+        return {option: _find(source, name) for option, name in names.items()}
     return names

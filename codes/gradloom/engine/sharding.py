@@ -47,10 +47,12 @@ class Shards:
         if self._mesh is None:
             self._mesh = _mesh(self.world)
         small = {p for p in network.parameters() if p.dim() == 0 or p.shape[0] < self.world.processes}
+        marks = [vars(parameter).copy() for parameter in network.parameters()]
         blocks = [*large_blocks(network, small), network]
         for block in blocks:
             fully_shard(block, mesh=self._mesh, reshard_after_forward=True, ignored_params=small)
-        for parameter in network.parameters():
+        for parameter, noted in zip(network.parameters(), marks, strict=True):
+            vars(parameter).update(noted)
             whole: Tensor = parameter
             if is_spread(whole):
                 part = nn.Parameter(here(parameter.detach()), parameter.requires_grad)

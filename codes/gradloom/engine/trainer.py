@@ -15,6 +15,7 @@ from gradloom.engine.batches import Micro
 from gradloom.engine.cutting import cut_to_fit
 from gradloom.engine.data.order import Position
 from gradloom.engine.folder import RunFolder
+from gradloom.engine.learning import Learning
 from gradloom.engine.rates import Rates
 from gradloom.engine.saving.changes import refuse_changes
 from gradloom.engine.saving.checkpoint import examine, write
@@ -47,7 +48,7 @@ class Trainer:
         self.emas = {name: average.network for name, average in self.averages.items()}
         self.shards, spread = build.shards(self.plan, self.world, self.networks, self.averages)
         self.origins += spread
-        self.optimizers = build.optimizers(self.plan, self.networks, self.shards.part)
+        self.optimizers = build.optimizers(self.plan, self.networks, self.shards.part, self.world.processes)
         self.precision = build.precision(self.plan, self.world)
         self.calls = build.calls(self.plan, self.networks, self.emas, self.world)
         self.news: list[str] = []  # what it has found out, for the run to tell
@@ -63,16 +64,14 @@ class Trainer:
         self.iterations_per_epoch = 0  # known once the training data is
         self.states: list[Micro] = []  # what was kept of the last iteration, for those who look at it
         self._scheduled = [call.part for call in self.calls if call.part.scheduled]
-        self._trainable = {
-            name: [p for p in net.parameters() if p.requires_grad] for name, net in self.networks.items()
-        }
-        self._learning = tuple(self.networks)
+        self.learning = Learning(self.networks)
         self._parameters = {
             name: [parameter for group in optimizer.param_groups for parameter in group["params"]]
             for name, optimizer in self.optimizers.items()
         }
         ahead = bool(self.shards) or any(network.sync_batchnorm for network in self.plan.networks.values())
-        self.sharing = Sharing(self.world, self._trainable, ahead)
+        ahead = ahead or any(build.talks(network) for network in self.networks.values())
+        self.sharing = Sharing(self.world, self.learning.trainable, ahead)
         changing = [network for name, network in self.networks.items() if self.plan.networks[name].trainable]
         self.soundness = Soundness([*changing, *(call.part for call in self.calls)], self.world.device)
         self.graphs = graphs(self)
@@ -108,14 +107,15 @@ class Trainer:
         return metrics
 
     def advance(self) -> None:
-        """Give learning rates and scheduled options the values of the iteration."""
+        """Give learning rates, scheduled options and what may learn the values of the iteration."""
         self.rates.apply(self.iteration, self.epoch_length)
+        self.learning.begin(self.iteration)
         for part in self._scheduled:
             part.advance(self.iteration, self.epoch_length() if part.uses_epochs else 1)
 
     def _train(self, routine: Routine, metrics: dict[str, Tensor]) -> None:
         """Run a step on every micro-batch, then update the networks it trains."""
-        self._teach(routine.trains)
+        self.learning.teach(routine.trains)
         for micro in self.states:
             with self.precision.cast():
                 self._inject(routine, micro)
@@ -188,14 +188,6 @@ class Trainer:
         for name in routine.trains:
             if sound and name in self.averages:
                 self.averages[name].update()
-
-    def _teach(self, names: tuple[str, ...]) -> None:
-        """Let only these networks collect gradients; layers that a network froze itself stay frozen."""
-        if names != self._learning:
-            for name in {*names} ^ {*self._learning}:
-                for parameter in self._trainable[name]:
-                    parameter.requires_grad_(name in names)
-            self._learning = names
 
     def epoch_length(self) -> int:
         """How many iterations one pass over the training data takes."""

@@ -1,6 +1,7 @@
 """The processes that train together, and the device of this one.
 
-Only this module knows that there may be several, but for `sharding` and `saving.parts`, which part what is spread.
+Only this module knows that there may be several, but for `sharding`, `parted` and `saving.parts`, which part what is
+spread.
 """
 
 from __future__ import annotations

@@ -20,23 +20,17 @@ class Featured(Protocol):
         ...
 
 
-class Features(Evaluator):
-    """Describes the images at `fake` and `real` by vectors.
+class Describing(Evaluator):
+    """Describes images by vectors.
 
     They are the features of Inception-v3 (2048 of them, of images (B, 1 or 3, H, W) rounded to 8 bits), or what the
-    method `features` of a `network` of the run makes of what is at the two keys.
+    method `features` of a `network` of the run makes of them.
     """
 
-    fake: Read
-    real: Read
     network: Net | None = None
     range: tuple[float, float] = (0.0, 1.0)  # of the images' values, for Inception
     weights: Path | None = None  # of Inception; otherwise those in torch-fidelity's cache
     download: bool = False  # of these weights, where they are missing
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.reset()
 
     def check(self) -> None:
         """Refuse a range that does not go upwards, and options of Inception where it has no part."""
@@ -61,10 +55,6 @@ class Features(Evaluator):
             except RunError as error:
                 raise RunError(f"{self.type_name}: {error}") from error
 
-    def forward(self, fake: Tensor, real: Tensor, network: nn.Module | None) -> dict[str, Tensor]:
-        """Return the features of a batch by port; there may be more of the one than of the other."""
-        return {port: self._features(images, network) for port, images in {"fake": fake, "real": real}.items()}
-
     def made_of(self, what: str, fakes: int, reals: int) -> str:
         """Say of whose features a number is made, and of how many images, for `protocol`."""
         counts = f"{fakes} generated and {reals} real images"
@@ -73,7 +63,8 @@ class Features(Evaluator):
         source = f"Inception-v3 (torch-fidelity, weights {self.inception.source})"
         return f"{what} of {source}, {counts} in 8 bits, scaled to 299 as in TensorFlow 1"
 
-    def _features(self, images: Tensor, network: nn.Module | None) -> Tensor:
+    def describe(self, images: Tensor, network: nn.Module | None) -> Tensor:
+        """The vectors (B, D) of images; a `RunError` where the network makes others."""
         if network is None:
             return self.inception.features(self._as_rgb(to_bytes(images, self.range)))
         if not isinstance(network, Featured):
@@ -90,3 +81,18 @@ class Features(Evaluator):
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise RunError(f"{self.type_name}: Inception takes images (B, 1 or 3, H, W), got {tuple(images.shape)}")
         return images.expand(-1, 3, -1, -1)
+
+
+class Features(Describing):
+    """Describes the images at `fake` and `real` by vectors."""
+
+    fake: Read
+    real: Read
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.reset()
+
+    def forward(self, fake: Tensor, real: Tensor, network: nn.Module | None) -> dict[str, Tensor]:
+        """Return the features of a batch by port; there may be more of the one than of the other."""
+        return {port: self.describe(images, network) for port, images in {"fake": fake, "real": real}.items()}

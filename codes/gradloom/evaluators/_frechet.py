@@ -1,8 +1,11 @@
 """The Frechet distance between two sets of feature vectors that need never be held at once."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from gradloom.errors import Diverged, RunError
 from gradloom.evaluators._scores import precise
 
 
@@ -41,6 +44,21 @@ class Moments:
     def finite(self) -> bool:
         """Whether every vector was of finite numbers, and none too large to be squared."""
         return bool(self.mean.isfinite().all() & self.scatter.isfinite().all())
+
+
+def distance_between(name: str, moments: Mapping[str, Moments]) -> float:
+    """The Frechet distance of the sets `fake` and `real`, for the evaluator of a name.
+
+    Raises:
+        RunError: when one has fewer than two vectors.
+        Diverged: when features are no finite numbers.
+    """
+    for port, one in moments.items():
+        if one.count < 2:
+            raise RunError(f"{name}: needs at least two images at {port!r}, got {one.count}")
+        if not one.finite:
+            raise Diverged(f"{name}: features of the {one.count} images at {port!r} are not all finite numbers")
+    return frechet_distance(moments["fake"], moments["real"])
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from gradloom.errors import Diverged, RunError
 from gradloom.evaluators._features import Features
-from gradloom.evaluators._frechet import Moments, frechet_distance
+from gradloom.evaluators._frechet import Moments, distance_between
 
 
 class Fid(Features, type="fid"):
@@ -30,12 +29,7 @@ class Fid(Features, type="fid"):
 
     def compute(self) -> Mapping[str, float]:
         """The squared Frechet distance of the two sets, 0 for equal ones."""
-        for port, moments in self.moments.items():
-            if moments.count < 2:
-                raise RunError(f"fid: needs at least two images at {port!r}, got {moments.count}")
-            if not moments.finite:
-                raise Diverged(f"fid: features of the {moments.count} images at {port!r} are not all finite numbers")
-        return {"fid": frechet_distance(self.moments["fake"], self.moments["real"])}
+        return {"fid": distance_between(self.type_name, self.moments)}
 
     def protocol(self) -> str:
         """Whose features, of how many images."""

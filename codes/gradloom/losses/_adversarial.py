@@ -12,8 +12,10 @@ from torch.nn import functional as F
 
 from gradloom.parts import Scalar, Scheduled, widen
 
-GanType = Literal["gan", "pixgan", "softplus", "nonsaturating", "ragan", "lsgan", "hinge", "wgan"]
-"""`pixgan` is `gan` on patches; `softplus` and `nonsaturating` are `gan` by the name of its formula."""
+GanType = Literal[
+    "gan", "pixgan", "pixgan_fea", "softplus", "nonsaturating", "ragan", "max_spread", "lsgan", "hinge", "wgan"
+]
+"""`pixgan` and `pixgan_fea` are `gan` on patches; `softplus` and `nonsaturating` are its formula's names."""
 
 
 def two_class(real: Tensor, fake: Tensor) -> Scalar:
@@ -47,12 +49,22 @@ def wasserstein(real: Tensor, fake: Tensor) -> Scalar:
     return fake.mean() - real.mean()
 
 
+def spread(real: Tensor, fake: Tensor) -> Scalar:
+    """Return twice tanh(1 / 2d), with d how far the two means are apart: 2 where they agree, 0 where they are far.
+
+    tanh(1 / 2d) = 2 sigmoid(1 / d) - 1, which below d = 0.01 is 1 in double precision, as it is for d = 0.
+    """
+    return 2 * torch.tanh(0.5 / (real.mean() - fake.mean()).abs().clamp_min(0.01))
+
+
 DISCRIMINATOR_LOSSES: Mapping[GanType, Callable[[Tensor, Tensor], Scalar]] = {
     "gan": two_class,
     "pixgan": two_class,
+    "pixgan_fea": two_class,
     "softplus": two_class,
     "nonsaturating": two_class,
     "ragan": relativistic,
+    "max_spread": spread,
     "lsgan": least_squares,
     "hinge": hinge,
     "wgan": wasserstein,
@@ -62,6 +74,7 @@ DISCRIMINATOR_LOSSES: Mapping[GanType, Callable[[Tensor, Tensor], Scalar]] = {
 GENERATOR_LOSSES: Mapping[GanType, Callable[[Tensor], Scalar]] = {
     "gan": non_saturating,
     "pixgan": non_saturating,
+    "pixgan_fea": non_saturating,
     "softplus": non_saturating,
     "nonsaturating": non_saturating,
     "lsgan": lambda fake: (fake - 1).square().mean(),
@@ -94,3 +107,33 @@ def judge(discriminator: nn.Module, arguments: tuple[Any, ...]) -> Tensor:
     """The scores that a discriminator gives, in float32 at least."""
     scores: Tensor = discriminator(*arguments)
     return widen(scores)
+
+
+class Floor(nn.Module):
+    """Lets a loss count only while the mean of its last ten values is not below `least`; no host waits for it.
+
+    There are ten from the tenth value on; before, the mean is of those that there are.
+    """
+
+    recent: Tensor
+    seen: Tensor
+    counted: Tensor
+
+    def __init__(self, least: float) -> None:
+        super().__init__()
+        self.least = least
+        self.register_buffer("recent", torch.zeros(10))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("counted", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def counts(self, loss: Scalar) -> Scalar:
+        """Take in a loss, if it is to learn from; return 1 if it counts, and 0 if it does not."""
+        recent = torch.cat([self.recent[1:], loss.detach().to(self.recent).reshape(1)])
+        seen = self.seen + 1
+        counts = recent.sum() / seen.clamp_max(len(recent)) >= self.least
+        if self.training and loss.requires_grad:
+            self.recent.copy_(recent)
+            self.seen.copy_(seen)
+            self.counted.add_(counts)
+        return counts.to(loss.dtype)

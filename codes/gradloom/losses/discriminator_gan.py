@@ -1,12 +1,12 @@
 """What it costs a discriminator to be mistaken."""
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Annotated, Any
 
-import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from gradloom.losses._adversarial import DISCRIMINATOR_LOSSES, GanType, inputs, judge, on_tensors
+from gradloom.losses._adversarial import DISCRIMINATOR_LOSSES, Floor, GanType, inputs, judge, on_tensors
+from gradloom.losses._penalty import full_precision, gradients, penalty
 from gradloom.parts import TRAINED, Arguments, Loss, Metrics, Net, Scalar, Scheduled, widen
 
 
@@ -15,8 +15,10 @@ class DiscriminatorGan(Loss, type="discriminator_gan"):
 
     With scores r of real and f of fake samples, and m(.) the mean of them all, `gan_type` is one of
 
-        gan, pixgan, softplus, nonsaturating    m(softplus(-r)) + m(softplus(f))    arXiv 1406.2661, eq. 1
+        gan, pixgan, pixgan_fea, softplus, nonsaturating
+                 m(softplus(-r)) + m(softplus(f))                                   arXiv 1406.2661, eq. 1
         ragan    m(softplus(m(f) - r)) + m(softplus(f - m(r)))                      arXiv 1807.00734, RaGAN
+        max_spread    2 tanh(1 / 2|m(r) - m(f)|)                                    the ancestor's
         lsgan    m((r - 1)²) + m(f²)                                                arXiv 1611.04076, twice eq. 9
         hinge    m(max(0, 1 - r)) + m(max(0, 1 + f))                                arXiv 1802.05957, eq. 16
         wgan     m(f) - m(r)                                                        arXiv 1701.07875, algorithm 1
@@ -25,8 +27,11 @@ class DiscriminatorGan(Loss, type="discriminator_gan"):
     samples are then scored in full precision. It is the penalty of arXiv 1704.00028, eq. 3, taken at the real samples;
     a centre of 0 makes it R1, with gamma twice the weight (arXiv 1801.04406, eq. 9).
 
-    Metrics are the mean scores d_fake and d_real, for ragan their difference d_fake_diff, and the weighted
-    gradient_penalty.
+    Where the mean of the loss's last ten values is below `min_loss`, it is 0 and teaches nothing, its penalty neither:
+    the generator is given time to catch up. (An optimizer with momentum still moves a little.)
+
+    Metrics are the mean scores d_fake and d_real, for ragan and max_spread their difference d_fake_diff, the weighted
+    gradient_penalty, and with `min_loss` the loss_counter, how many losses have counted so far.
     """
 
     gan_type: GanType
@@ -34,6 +39,7 @@ class DiscriminatorGan(Loss, type="discriminator_gan"):
     fake: Arguments
     discriminator: Net = TRAINED
     noise: Scheduled | None = None  # uniform noise in [0, noise) is added to every tensor that is judged
+    min_loss: Annotated[float, Ge(0)] = 0.0  # below it, on a mean of ten, the loss does not count; 0 is always
     gradient_penalty: bool = False
     gradient_penalty_weight: float = 10.0
     gradient_penalty_centre: float = 1.0
@@ -44,6 +50,10 @@ class DiscriminatorGan(Loss, type="discriminator_gan"):
         if not self.gradient_penalty and (self.gradient_penalty_weight, self.gradient_penalty_centre) != (10, 1):
             raise ValueError("there is no penalty to weigh or to centre; write 'gradient_penalty: true' too")
 
+    def setup(self) -> None:
+        if self.min_loss:
+            self.floor = Floor(self.min_loss)
+
     def twice(self) -> tuple[str, ...]:
         return (self.discriminator,) if self.gradient_penalty else ()
 
@@ -51,33 +61,26 @@ class DiscriminatorGan(Loss, type="discriminator_gan"):
         reals = on_tensors(Tensor.detach, inputs(self.real, real, self.noise))
         fakes = on_tensors(Tensor.detach, inputs(self.fake, fake, self.noise))
         if not self.gradient_penalty:
-            return self.compare(judge(discriminator, reals), judge(discriminator, fakes))
+            loss, metrics = self.compare(judge(discriminator, reals), judge(discriminator, fakes))
+            return self.above_floor(loss, loss, metrics)
         (samples,) = reals
         samples = widen(samples).requires_grad_()
         with full_precision(samples):
             d_real = judge(discriminator, (samples,))
         loss, metrics = self.compare(d_real, judge(discriminator, fakes))
-        norms = gradient_norms(d_real, samples)
-        penalty = self.gradient_penalty_weight * (norms - self.gradient_penalty_centre).square().mean()
-        return loss + penalty, {**metrics, "gradient_penalty": penalty.detach()}
+        steep = self.gradient_penalty_weight * penalty(gradients(d_real, samples), self.gradient_penalty_centre)
+        return self.above_floor(loss, loss + steep, {**metrics, "gradient_penalty": steep.detach()})
+
+    def above_floor(self, loss: Scalar, whole: Scalar, metrics: Metrics) -> tuple[Scalar, Metrics]:
+        """The whole loss, unless it has been so small that it is not to count."""
+        if not self.min_loss:
+            return whole, metrics
+        counts = self.floor.counts(loss)
+        return whole * counts, {**metrics, "loss_counter": self.floor.counted.to(loss.dtype)}
 
     def compare(self, d_real: Tensor, d_fake: Tensor) -> tuple[Scalar, Metrics]:
         """What the scores cost, and their means."""
         metrics = {"d_fake": d_fake.detach().mean(), "d_real": d_real.detach().mean()}
-        if self.gan_type == "ragan":
+        if self.gan_type in ("ragan", "max_spread"):
             metrics["d_fake_diff"] = metrics["d_fake"] - metrics["d_real"]
         return DISCRIMINATOR_LOSSES[self.gan_type](d_real, d_fake), metrics
-
-
-def gradient_norms(scores: Tensor, samples: Tensor) -> Tensor:
-    """The norms (B,) of the gradients of the scores' sum at samples (B, ...), themselves differentiable."""
-    with full_precision(samples):
-        (gradient,) = torch.autograd.grad(scores.sum(), samples, create_graph=True)
-        norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-    return norms
-
-
-def full_precision(samples: Tensor) -> AbstractContextManager[object]:
-    """Suspend autocast, where the device has any: squares of small gradients vanish in half precision."""
-    device = samples.device.type
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

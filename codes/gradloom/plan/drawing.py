@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from gradloom.config.schedules import Schedule
 from gradloom.config.secrets import masked
 from gradloom.gates import Gate
-from gradloom.parts import Injector, Part, Port
+from gradloom.parts import Choice, Injector, Part, Port
 from gradloom.plan.plan import Application, Call, Dataset, Plan, Step
 
 
@@ -21,7 +21,7 @@ def listing(plan: Plan) -> str:
         notes += [] if network.trainable else ["frozen"]
         notes += ["checkpointed"] if network.checkpointing else []
         notes += ["spread over the processes"] if network.spread else []
-        notes += [f"from {network.pretrained.file}"] if network.pretrained else []
+        notes += [f"{start.part} from {start.file}".lstrip() for start in network.starts]
         options = _arguments(network.recipe.arguments.items())
         lines.append(_commented(f"{name} = {network.which_model}({options})", notes))
     for dataset in plan.datasets.values():
@@ -129,6 +129,12 @@ def _value(value: Any) -> str:
         return f"{kind}({_arguments(own[1:])} {value.unit}s)"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, Choice):
+        return f"{value.name}({_arguments(value.arguments.items())})"
+    if is_dataclass(value) and not isinstance(value, type):
+        return _value({field.name: getattr(value, field.name) for field in fields(value)})
+    if isinstance(value, dict):
+        return f"{{{_arguments(value.items())}}}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

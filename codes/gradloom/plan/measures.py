@@ -2,26 +2,29 @@
 
 from collections.abc import Collection, Iterable
 
+from gradloom.config.node import Node
 from gradloom.errors import Fault
 from gradloom.parts import Evaluator, Injector, Part
 from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
-from gradloom.plan.plan import Call, Dataset, Measure
+from gradloom.plan.plan import Call, Dataset, Measure, Recipe
 from gradloom.plan.program import needed
 
 
 def measures(pieces: Pieces) -> list[Measure]:
     """Group evaluators by what they look at, with the injectors they need: those under `eval`, or the steps'."""
     evaluators = pieces.calls(Evaluator, pieces.root.get("eval"), "evaluators", ())
-    val = pieces.datasets.get("val")
     if not evaluators:
         return []
+    if "val" not in pieces.datasets and all(call.part.own_data for call in evaluators):
+        pieces.datasets["val"] = _nothing(evaluators[0].node)
+    val = pieces.datasets.get("val")
     if val is None:
         if "val" not in pieces.datasets:
             pieces.faults.append(evaluators[0].fault("there is no dataset to measure; add datasets.val"))
         return []
     for call in evaluators:
-        if call.part.for_ is not None:
+        if call.part.for_ is not None and call.part.for_ not in call.networks:  # else that has been looked at
             pieces.check_called(call.part.for_, call, pieces.faults)
     groups: dict[tuple[str | None, int | None], list[Call[Evaluator]]] = {}
     for call in evaluators:
@@ -34,6 +37,20 @@ def pool(pieces: Pieces) -> list[Call[Injector]]:
     overridden = {key for call in pieces.measuring for key in call.writes}
     steps = [call for step in pieces.steps for call in step.injectors if not overridden & {*call.writes}]
     return [call for call in (*steps, *pieces.measuring) if not call.part.train_]
+
+
+class Nothing:
+    """The validation set of evaluators that bring their own: one sample, which nobody reads."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict[str, int]:
+        return {"nothing": range(1)[index]}
+
+
+def _nothing(node: Node) -> Dataset:
+    return Dataset("val", "nothing", Recipe(Nothing, {}, node), ("nothing",), batch_size=1, workers=0, pin_memory=False)
 
 
 def _measure(

@@ -1,6 +1,7 @@
 """What a file may say of each network, dataset and step, beside what their classes and parts take."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
@@ -17,6 +18,7 @@ class NetworkOptions:
     checkpointing_enabled: bool | None = None  # compute its blocks anew in backward passes; none is as at the top
     sync_batchnorm: bool = False  # batch norm's statistics are those of all processes' samples; else of each one's own
     strategy: Literal["replicate", "fsdp"] = "replicate"  # fsdp: each process holds a part of it, not the whole
+    pretrained_parts: dict[str, Path] = field(default_factory=dict)  # files of weights that parts of it start from
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1,18 +1,19 @@
 """Make the pieces of a plan from nodes: networks, datasets, steps and their parts, each checked by itself."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gradloom import parts
 from gradloom.config.binding import bind, make, parameters_of
 from gradloom.config.names import check_files, check_name
 from gradloom.config.node import Node
-from gradloom.config.sections import Sections
+from gradloom.config.sections import Pretrained, Sections
 from gradloom.errors import Fault, closest, suggest
 from gradloom.gates import Gate
 from gradloom.parts import TRAINED, Injector, Loss, Part, Port, keys_in
-from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer
+from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer, check_starts
 from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions
 from gradloom.plan.plan import Call, Dataset, Network, Recipe, Step
 
@@ -98,6 +99,7 @@ class Pieces:
             checkpointing=self.sections.checkpointing_enabled if own_word is None else own_word,
             asks_checkpointing=node.get("checkpointing_enabled") if own_word else None,
             pretrained=self.sections.pretrained.get(name),
+            pretrained_parts=_pretrained_parts(options.pretrained_parts, node),
             spread=node.fields["strategy"] if options.strategy == "fsdp" else None,
         )
 
@@ -167,7 +169,10 @@ class Pieces:
         train = self.root.get("train")
         if train is None or "train" in self.sections.faulty:
             return None
-        return bind_lr_scheme(train.get("default_lr_scheme"), self.sections.train, self.faults)
+        scheme = bind_lr_scheme(train.get("default_lr_scheme"), self.sections.train, self.faults)
+        if scheme:
+            check_starts(scheme, self.steps, self.faults)
+        return scheme
 
     def calls(self, kind: type[P], node: Node | None, key: str, trains: Iterable[str]) -> tuple[Call[P], ...]:
         """Make the parts of one kind; one with faults is left out, so that the others are still checked."""
@@ -252,6 +257,12 @@ class Pieces:
         for name, pretrained in self.sections.pretrained.items():
             if name not in self.networks:
                 self.unknown_network(name, pretrained.node, self.networks, self.faults)
+
+
+def _pretrained_parts(files: Mapping[str, Path], node: Node) -> tuple[Pretrained, ...]:
+    """The weights that parts of a network start from."""
+    places = dict(children(node, "pretrained_parts"))
+    return tuple(Pretrained(file=file, part=part, node=places[part]) for part, file in files.items())
 
 
 def _meant(node: Node, cls: Any) -> set[str]:

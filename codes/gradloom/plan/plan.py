@@ -111,7 +111,13 @@ class Network:
     checkpointing: bool = False  # whether its blocks are computed anew in backward passes
     asks_checkpointing: Node | None = None  # where its own options say so
     pretrained: Pretrained | None = None
+    pretrained_parts: tuple[Pretrained, ...] = ()  # which come first
     spread: Node | None = None  # where its options say that each process is to hold a part of it
+
+    @property
+    def starts(self) -> tuple[Pretrained, ...]:
+        """The weights that it starts from, in the order in which they are loaded."""
+        return (*self.pretrained_parts, *([self.pretrained] if self.pretrained else []))
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -146,6 +152,16 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Parameters that have a learning rate of their own."""
+
+    name: str
+    lr: Scheduled
+    patterns: tuple[str, ...]  # of their names; none where they are told by their attribute
+    node: Node
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """An optimizer to be built over the networks of a step."""
 
@@ -154,6 +170,8 @@ class Optimizer:
     weight_decay: float | None  # None where the optimizer knows none
     gate: Gate
     offload: bool = False  # whether its state is in host memory
+    parted: bool = False  # whether each process has a part of its state
+    groups: tuple[Group, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,12 @@ Restarts = Sequence[tuple[int, float]]
 
 
 class Scheme(Protocol):
-    """The learning rate of an iteration, given the initial one."""
+    """The learning rate of an iteration, given the initial one, of the parameter group at a place.
 
-    def lr(self, initial: float, iteration: int) -> float: ...
+    The first place is that of parameters in no group of their own.
+    """
+
+    def lr(self, initial: float, iteration: int, place: int = 0) -> float: ...
 
 
 class MultiStepLR:
@@ -29,12 +32,26 @@ class MultiStepLR:
     ) -> None:
         self.milestones, self.gamma, self.restarts, self.force_lr = milestones, gamma, sorted(restarts), force_lr
 
-    def lr(self, initial: float, iteration: int) -> float:
+    def lr(self, initial: float, iteration: int, place: int = 0) -> float:
         if self.force_lr is not None:
             return self.force_lr
         start, weight = _last_restart(self.restarts, iteration)
         passed = sum(start < milestone <= iteration for milestone in self.milestones)
         return initial * weight * self.gamma**passed
+
+
+class ProgressiveMultiStepLR:
+    """Multiplies by gamma at each milestone, counted from where the group's training begins.
+
+    So a milestone m takes effect in iteration `starts[place] + m`: groups that begin later decay later.
+    """
+
+    def __init__(self, milestones: Sequence[int], gamma: float, starts: Sequence[int]) -> None:
+        self.milestones, self.gamma, self.starts = milestones, gamma, starts
+
+    def lr(self, initial: float, iteration: int, place: int = 0) -> float:
+        passed = sum(milestone <= iteration - self.starts[place] for milestone in self.milestones)
+        return initial * self.gamma**passed
 
 
 class CosineAnnealingLR_Restart:
@@ -48,7 +65,7 @@ class CosineAnnealingLR_Restart:
             raise ValueError(f"{need}, got {len(periods)}")
         self.periods, self.hold, self.eta_min = periods, hold, eta_min
 
-    def lr(self, initial: float, iteration: int) -> float:
+    def lr(self, initial: float, iteration: int, place: int = 0) -> float:
         time = max(0, iteration - self.hold)
         start, weight = _last_restart(self.restarts, time)
         period = self.periods[sum(0 < restart <= time for restart, _ in self.restarts)]
@@ -71,7 +88,7 @@ class TorchScheme:
         self.make, self.arguments = make, arguments
         self._runs: dict[float, tuple[int, SGD, LRScheduler]] = {}
 
-    def lr(self, initial: float, iteration: int) -> float:
+    def lr(self, initial: float, iteration: int, place: int = 0) -> float:
         at, optimizer, scheduler = self._runs.get(initial) or self._start(initial)
         if iteration < at:
             at, optimizer, scheduler = self._start(initial)

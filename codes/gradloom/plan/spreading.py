@@ -14,7 +14,11 @@ _BY_NUMBER = (
 
 
 def check_spread(pieces: Pieces) -> None:
-    """Check what goes with `strategy: fsdp`, whatever the number of processes."""
+    """Check what goes with `strategy: fsdp` and with `adamw_zero`, whatever the number of processes."""
+    parted = next((step.name for step in pieces.steps if step.optimizer and step.optimizer.parted), "")
+    if parted and pieces.sections.train.mega_batch_factor == "auto":
+        why = f"{parted!r} has adamw_zero, whose processes cannot try one by one; write a number"
+        _refuse(pieces, "train", "mega_batch_factor", why)
     spread = {name for name, network in pieces.networks.items() if network and network.spread}
     if not spread:
         return
@@ -34,7 +38,12 @@ def check_spread(pieces: Pieces) -> None:
 
 def _check_optimizer(pieces: Pieces, step: Step, spread: set[str]) -> None:
     parted = [name for name in step.trains if name in spread]
-    if step.optimizer and parted and step.optimizer.recipe.make not in _BY_NUMBER:
+    if step.optimizer and parted and step.optimizer.parted:
+        place = step.node.get("optimizer") or step.node
+        pieces.faults.append(
+            place.fault(f"{parted[0]!r} has 'strategy: fsdp', which shares out its state anyway; write adamw")
+        )
+    elif step.optimizer and parted and step.optimizer.recipe.make not in _BY_NUMBER:
         node = step.node.get("optimizer") or step.node
         what = (
             f"it looks at whole weights, and {parted[0]!r} has 'strategy: fsdp'; write adam, or 'strategy: replicate'"

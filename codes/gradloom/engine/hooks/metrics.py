@@ -84,11 +84,8 @@ class Metrics(Hook):
         """End an interval: its sums are read back in one transfer."""
         names = tuple(name for names in self._sums for name in names)
         sums = Reading(torch.cat(list(self._sums.values()), 1)) if self._sums else None
-        rates = {
-            f"lr/{step}": float(optimizer.param_groups[0]["lr"])
-            for step, (optimizer, _) in run.trainer.rates.initial.items()
-        }
-        ended = Interval(run.trainer.iteration, names, sums, rates | self._skipped | self._speed(run))
+        known = run.trainer.rates.now() | self._skipped | self._speed(run)
+        ended = Interval(run.trainer.iteration, names, sums, known)
         self._sums, self._skipped, self._iterations = {}, {}, 0
         return ended
 

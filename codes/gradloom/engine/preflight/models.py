@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.engine.averages import Average
+from gradloom.engine.learning import freeze_marked
 from gradloom.engine.norms import share_statistics
 from gradloom.engine.preflight.findings import Findings, doubtful
 from gradloom.engine.preflight.samples import META
@@ -55,13 +56,14 @@ def build(plan: Plan, findings: Findings, processes: int) -> Models:
                 module = share_statistics(module, _Company(processes))
             except ValueError as error:
                 findings.fault(network.sync_batchnorm.fault(str(error)))
+        freeze_marked(module)
         models.networks[name] = module if network.trainable else module.eval().requires_grad_(False)
         averaged = name in trained and network.ema
         if averaged:
             models.averages[name] = Average(module, plan.sections.train.ema_rate)
         if network.spread:
             refuse_second_gradients(module, network.spread.fault)
-        if network.pretrained:
+        if network.starts:
             _check_weights(network, models, plan.sections.path.strict_load, findings)
     root = plan.document.root
     if plan.sections.checkpointing_enabled and not blocks and root and not findings.faults:
@@ -96,16 +98,15 @@ def _built(network: Network, findings: Findings) -> nn.Module | None:
 
 
 def _check_weights(network: Network, models: Models, strict: bool, findings: Findings) -> None:
-    """See that the file is there and matches, and its average too where one stands beside it."""
-    if network.pretrained is None:
-        return
-    try:
-        start_from(models.networks[network.name], network.pretrained, strict, "meta")
-        beside = average_beside(network.pretrained)
-        if beside and network.name in models.averages:
-            fill(models.averages[network.name].network, read_weights(beside, "meta"), strict)
-    except RunError as error:
-        findings.fault(error.fault or network.pretrained.node.fault(str(error)))
+    """See that the files are there and match, and an average too where one stands beside."""
+    for pretrained in network.starts:
+        try:
+            start_from(models.networks[network.name], pretrained, strict, "meta")
+            beside = average_beside(pretrained) if pretrained is network.pretrained else None
+            if beside and network.name in models.averages:
+                fill(models.averages[network.name].network, read_weights(beside, "meta"), strict)
+        except RunError as error:
+            findings.fault(error.fault or pretrained.node.fault(str(error)))
 
 
 def num_parameters(module: nn.Module) -> int:

@@ -95,6 +95,8 @@ def given(part: Part, values: Mapping[str, Any]) -> str:
 def _looked_up(names: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(names, str):
         return values.get(names)
+    if isinstance(names, dict):
+        return {option: _looked_up(name, values) for option, name in names.items()}
     return [_looked_up(name, values) for name in names] if isinstance(names, list | tuple) else names
 
 

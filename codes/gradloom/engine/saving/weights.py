@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from gradloom.config.secrets import masked
 from gradloom.config.sections import Pretrained
 from gradloom.engine.sharding import is_spread, part_like
-from gradloom.errors import RunError
+from gradloom.errors import RunError, suggest
+from gradloom.parts import Adopts
 
 DESCRIPTION = "network.json"  # in a folder of parts, what a file's metadata says
 _WRAPPERS = ("params_ema", "params", "state_dict")  # BasicSR's, with its average first, and Lightning's
@@ -29,6 +30,8 @@ def start_from(network: nn.Module, pretrained: Pretrained, strict: bool, device:
     """
     file = _resolve(pretrained)
     try:
+        if pretrained.part:
+            network = _part(network, pretrained.part)
         tensors = read_weights(file, device)
         if pretrained.prefix:
             tensors = {
@@ -37,7 +40,15 @@ def start_from(network: nn.Module, pretrained: Pretrained, strict: bool, device:
         wrong = fill(network, tensors, strict)
     except RunError as error:
         raise RunError(pretrained.node.fault(str(error))) from error
-    return f"weights from {file}" + (f", but for {_some(wrong)}" if wrong else "")
+    which = f"weights of {pretrained.part}" if pretrained.part else "weights"
+    return f"{which} from {file}" + (f", but for {_some(wrong)}" if wrong else "")
+
+
+def _part(network: nn.Module, name: str) -> nn.Module:
+    parts: dict[str, nn.Module] = dict(network.named_modules())
+    if name not in parts:
+        raise RunError(f"the network has no part {name!r}; {suggest(name, [part for part in parts if part])}")
+    return parts[name]
 
 
 def average_beside(pretrained: Pretrained) -> Path | None:
@@ -98,6 +109,7 @@ def _unwrap(content: Any, file: Path) -> dict[str, Tensor]:
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True) -> list[str]:
     """Load tensors into a network; return every name and shape that does not match, which `strict` does not allow."""
     own = network.state_dict()
+    tensors = network.adopt(tensors) if isinstance(network, Adopts) else tensors
     fitting = {key: tensors[key] for key in own if key in tensors and tensors[key].shape == own[key].shape}
     wrong = [
         *(f"{key} is missing" for key in own if key not in tensors),

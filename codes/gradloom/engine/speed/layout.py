@@ -15,7 +15,9 @@ def has_images(network: nn.Module) -> bool:
 
 def put_channels_last(network: nn.Module) -> None:
     """Let a network compute with channels last; what it returns is laid out as ever, so that `view` still works."""
-    network.to(memory_format=torch.channels_last)
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dim() == 4:  # others, such as StyleGAN2's modulated weights, have no such layout
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
     network.register_forward_hook(_as_ever)
 
 

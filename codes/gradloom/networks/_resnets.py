@@ -1,0 +1,58 @@
+"""torchvision's ResNets, with published weights or those of a file."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models import ResNet, WeightsEnum
+
+
+class Classifier(ResNet):  # type: ignore[misc]
+    """torchvision's network, started from weights where the options ask for it, then given another last layer.
+
+    Raises:
+        ValueError: when weights are neither there nor to be had, or belong to another network.
+    """
+
+    def __init__(
+        self,
+        block: Any,
+        layers: list[int],
+        published: WeightsEnum,
+        pretrained: bool,
+        weights: Path | None,
+        custom_head_logits: int | None,
+    ) -> None:
+        super().__init__(block, layers)
+        self.fc: nn.Linear
+        if pretrained and weights:
+            raise ValueError("weights: 'pretrained: true' asks for the published ones; keep one of the two")
+        if weights:
+            _fill(self, weights)
+        elif pretrained and not self.fc.weight.is_meta:
+            self.load_state_dict(_published(published))
+        if custom_head_logits is not None:
+            self.fc = nn.Linear(self.fc.in_features, custom_head_logits)
+
+
+def _fill(network: nn.Module, file: Path) -> None:
+    if not file.is_file():
+        raise ValueError(f"weights: there is no file {file}")
+    try:
+        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except (UnpicklingError, EOFError, RuntimeError, TypeError, AttributeError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"weights: {file} does not hold weights of this network as torchvision has them: {said}"
+        ) from error
+
+
+def _published(weights: WeightsEnum) -> Any:
+    """Weights from torch's cache, where they are put if they can be fetched."""
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
+    except (OSError, RuntimeError) as error:  # no connection, no room; another file than was published
+        what = f"could not fetch {weights.url} ({error})"
+        raise ValueError(f"pretrained: {what}; fetch it elsewhere, and name its file with 'weights:'") from error

@@ -1,0 +1,208 @@
+"""Metrics that generate images themselves, against the same features and torch-fidelity's distance."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+from torch.utils.data import Dataset
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torchvision.io import read_image, write_png
+
+from gradloom.datasets.random_dataset import RandomDataset
+from gradloom.errors import RunError
+from gradloom.evaluators.fid_for_structural_nets import FidForStructuralNets
+from gradloom.evaluators.sr_fid import SrFid
+from gradloom.evaluators.sr_style_transfer import SrStyleTransfer
+from gradloom.evaluators.style_transfer import StyleTransfer
+from gradloom.parts import DatasetChoice, Evaluator
+
+
+class Critic(nn.Module):
+    def features(self, x: Tensor) -> Tensor:
+        return x.double().flatten(1)[:, ::7].sin()
+
+
+class Generator(nn.Module):
+    """Makes something of whatever it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+        self.layer = nn.Linear(5, 3 * 8 * 8)
+
+    def forward(self, x: Tensor, *more: Tensor) -> Any:
+        self.seen.append(x)
+        if x.dim() == 2:
+            images = self.layer(x).view(-1, 3, 8, 8).tanh()
+            return [more, images]
+        return interpolate(x, size=(8, 8)) * 0.7 + sum(interpolate(one, size=(8, 8)).flip(0) for one in more)
+
+
+class Alone(nn.Module):
+    """Returns what it is given, in a tuple."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (x,)
+
+
+class Pairs(Dataset[dict[str, Tensor]]):
+    keys = ("hq", "lq")
+
+    def __len__(self) -> int:
+        return 7
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        hq = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(index))
+        return {"hq": hq, "lq": avg_pool2d(hq, 2) ** 2, "name": "x"}
+
+
+def distance(fake: Tensor, real: Tensor) -> float:
+    statistics = [fid_features_to_statistics(Critic().features(x)) for x in (fake, real)]
+    return float(fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID])
+
+
+@torch.no_grad()
+def measured(part: Evaluator, **networks: nn.Module) -> dict[str, float]:
+    part.setup()
+    part.reset()
+    for number in range(3):
+        torch.manual_seed(number)
+        part.add(part(**networks, network=Critic()))
+    return dict(part.compute())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(5):
+        image = torch.rand(3, 12, 9, generator=torch.Generator().manual_seed(100 + number))
+        write_png((image * 255).byte(), str(tmp_path / f"{number}.png"))
+    return tmp_path
+
+
+def reals(folder: Path) -> Tensor:
+    images = [read_image(str(file)) / 255 for file in sorted(folder.iterdir())]
+    return torch.stack([interpolate(image[None, :, 1:10], (8, 8), mode="area")[0] for image in images])
+
+
+def options(**more: Any) -> Any:
+    return {"for_": "generator", "network": "critic", "batch_size": 3, **more}
+
+
+def pairs() -> DatasetChoice:
+    return DatasetChoice("pairs", Pairs, {})
+
+
+def test_style_transfer_is_the_distance_of_images_of_noise_from_a_folder(folder: Path) -> None:
+    part = StyleTransfer(**options(batches_per_eval=4, image_size=8, real_fid_path=folder))
+    generator = Generator()
+    value = measured(part, for_=generator)
+    noise = torch.cat(generator.seen)
+    assert noise.shape == (12, 3, 8, 8) and noise.min() >= 0 and noise.max() < 1 and noise.std() > 0.2
+    assert value == {"fid": pytest.approx(distance(noise * 0.7, reals(folder)), rel=1e-5)}
+    assert "12 generated and 5 real images" in part.protocol()
+
+
+def test_style_noise_is_normal_and_the_image_is_where_gen_index_says(folder: Path) -> None:
+    part = StyleTransfer(
+        **options(
+            batches_per_eval=20, image_size=8, real_fid_path=folder, noise_type="stylenoise", latent_dim=5, gen_index=1
+        )
+    )
+    generator = Generator()
+    value = measured(part, for_=generator)
+    noise = torch.cat(generator.seen)
+    assert noise.shape == (60, 5) and abs(noise.mean()) < 0.2 and abs(noise.std() - 1) < 0.2
+    with torch.no_grad():
+        assert value == {"fid": pytest.approx(distance(generator(noise)[1], reals(folder)), rel=1e-4)}
+
+
+def test_fid_for_structural_nets_compares_what_is_made_of_lq_with_hq() -> None:
+    value = measured(FidForStructuralNets(**options(scale=2, dataset=pairs())), for_=Generator())
+    samples = [Pairs()[i] for i in range(7)]
+    hq, lq = (torch.stack([sample[key] for sample in samples]) for key in ("hq", "lq"))
+    assert value == {"fid": pytest.approx(distance(interpolate(lq, scale_factor=2) * 0.7, hq), rel=1e-5)}
+
+
+def test_sr_fid_takes_the_low_frequencies_of_lq() -> None:
+    class Rough(Generator):
+        def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+            return interpolate(x, scale_factor=2, mode="bilinear") * 0.7 + 0.1
+
+    value = measured(SrFid(**options(scale=2, dataset=pairs())), for_=Rough())
+    samples = [Pairs()[i] for i in range(7)]
+    hq, lq = (torch.stack([sample[key] for sample in samples]) for key in ("hq", "lq"))
+    made = Rough()(lq)
+    high = made - interpolate(interpolate(made, scale_factor=0.5, mode="area"), scale_factor=2, mode="nearest")
+    expected = distance(interpolate(lq, scale_factor=2, mode="nearest") + high, hq)
+    assert value == {"sr_fid": pytest.approx(expected, rel=1e-5)}
+
+
+def test_sr_style_transfer_adds_details_of_noise_and_an_embedding(folder: Path) -> None:
+    part = SrStyleTransfer(**options(image_size=8, scale=2, real_fid_path=folder, embedding_generator="e"))
+    generator = Generator()
+    value = measured(part, for_=generator, embedding_generator=nn.Identity())
+    real = reals(folder)
+    small = avg_pool2d(real, 2)
+    details = [
+        noise * 0.7 + interpolate(some, size=(8, 8)).flip(0)
+        for noise, some in zip(generator.seen, small.split(3), strict=True)
+    ]
+    enlarged = interpolate(small, scale_factor=2, mode="bilinear")
+    assert value == {"fid": pytest.approx(distance(torch.cat(details) + enlarged, real), rel=1e-5)}
+    fewer = SrStyleTransfer(
+        **options(image_size=8, scale=2, real_fid_path=folder, embedding_generator="e", batches_per_eval=1)
+    )
+    measured(fewer, for_=generator, embedding_generator=nn.Identity())
+    assert "3 generated and 3 real images" in fewer.protocol()
+
+
+def test_images_of_a_generator_in_another_range_are_compared_in_it(folder: Path) -> None:
+    part = StyleTransfer(for_="g", batch_size=3, batches_per_eval=2, image_size=8, real_fid_path=folder, range=(-1, 1))
+    part.reals = Pairs()
+    images = list(part._images(Generator()))
+    torch.testing.assert_close(images[0]["real"][0], Pairs()[0]["hq"] * 2 - 1)
+    assert [sorted(some) for some in images] == [["fake", "real"], ["fake", "real"], ["real"]]
+
+
+def test_a_look_ahead_takes_one_batch(folder: Path) -> None:
+    part = StyleTransfer(**options(batches_per_eval=9, image_size=8, real_fid_path=folder))
+    part.setup()
+    generator = Generator().to("meta")
+    part(for_=generator, network=Critic())
+    assert len(generator.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: StyleTransfer(batch_size=1, batches_per_eval=1, image_size=8, real_fid_path=Path()),
+            "'for' is missing",
+        ),
+        (lambda: SrFid(**options(scale=2, dataset=pairs(), samples=9)), "'samples' is of the validation set"),
+        (
+            lambda: SrFid(**options(scale=2, dataset=DatasetChoice("n", RandomDataset, {"hq_shape": (3, 8, 8)}))),
+            "needs samples with 'lq' and 'hq'; these hold hq",
+        ),
+        (
+            lambda: SrStyleTransfer(**options(image_size=9, scale=2, real_fid_path=Path(), embedding_generator="e")),
+            "a multiple of 'scale'; 9 is none of 2",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(make: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def test_what_makes_no_image_or_one_of_another_size_is_named(folder: Path) -> None:
+    with pytest.raises(RunError, match=r"sr_fid: 'generator' made .* which is not 4 times as large; change 'scale'"):
+        measured(SrFid(**options(scale=4, dataset=pairs())), for_=Generator())
+    part = FidForStructuralNets(**options(scale=2, dataset=pairs(), gen_index=1))
+    with pytest.raises(RunError, match="'generator' returned no image at gen_index 1"):
+        measured(part, for_=Alone())
+    with pytest.raises(RunError, match="not a folder"):
+        measured(StyleTransfer(**options(batches_per_eval=1, image_size=8, real_fid_path=folder / "x")))
