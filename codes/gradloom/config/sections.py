@@ -1,6 +1,7 @@
 """What an options file may say outside its networks, steps and datasets: typed, with defaults and reasons."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -232,14 +233,10 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
     if root is None:
         return None
     fields = {key: node for key, node in root.fields.items() if node.value is not None or key not in OPTIONAL}
-    unknown = fields.keys() - Sections.__dataclass_fields__.keys() - {*_TREES}
-    for tree in _TREES:
-        if tree in fields and not isinstance(fields[tree].value, dict):
-            found.append(fields[tree].fault(f"expected {tree} by name, got {fields[tree].show()}"))
-        elif tree not in fields and tree != "datasets" and closest(tree, unknown) is None:
-            found.append(root.fault(f"section {tree!r} is missing; it takes {tree} by name"))
-    output = fields["eval"].get("output_state") if "eval" in fields else None
-    trains = "train" in fields or output is None
+    measured = fields["eval"].fields if "eval" in fields else {}
+    trains = "train" in fields or "output_state" not in measured
+    optional = {"datasets"} if trains or "injectors" not in measured else {"datasets", "steps"}
+    _check_trees(root, fields, optional, found)
     special = {*_TREES, "eval", "path"}
     hidden = {"pretrained", "faulty", "trains", *(() if trains else ("train",))}
     bound = bind(Sections, replace(root, value=fields), found, special, hidden)
@@ -256,6 +253,16 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
     return Sections(
         **{"name": "unnamed", "train": Train(niter=0), **bound, "trains": trains, "faulty": frozenset(faulty)}
     )
+
+
+def _check_trees(root: Node, fields: Mapping[str, Node], optional: set[str], faults: list[Fault]) -> None:
+    """See that the sections that hold things by name do, and are there."""
+    unknown = fields.keys() - Sections.__dataclass_fields__.keys() - {*_TREES}
+    for tree in _TREES:
+        if tree in fields and not isinstance(fields[tree].value, dict):
+            faults.append(fields[tree].fault(f"expected {tree} by name, got {fields[tree].show()}"))
+        elif tree not in fields and tree not in optional and closest(tree, unknown) is None:
+            faults.append(root.fault(f"section {tree!r} is missing; it takes {tree} by name"))
 
 
 def _pretrain_options(networks: Node | None) -> list[str]:
