@@ -34,4 +34,4 @@ def _pass(pieces: Pieces, output: str, dataset: Dataset, faults: list[Fault]) ->
     elif output not in written and output not in pieces.assumed:
         place = pieces.root.fields["eval"].fields["output_state"]
         faults.append(place.fault(f"nothing writes {output!r}; {suggest(output, written | {*(keys or ())})}"))
-    return Measure((), calls, inputs, None, None)
+    return Measure((), calls, inputs, None, None, dataset.phase)

@@ -1,6 +1,10 @@
-"""What is measured: evaluators that look at the same samples, with the injectors that make what they read."""
+"""What is measured: evaluators that look at the same samples, with the injectors that make what they read.
+
+An evaluator may look at a dataset of its own; it is one of the plan's, named after where it stands.
+"""
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from gradloom.config.node import Node
 from gradloom.errors import Fault
@@ -9,27 +13,35 @@ from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
 from gradloom.plan.plan import Call, Dataset, Measure, Recipe
 from gradloom.plan.program import needed
+from gradloom.plan.validation import sized, validation_losses
 
 
 def measures(pieces: Pieces) -> list[Measure]:
     """Group evaluators by what they look at, with the injectors they need: those under `eval`, or the steps'."""
-    evaluators = pieces.calls(Evaluator, pieces.root.get("eval"), "evaluators", ())
-    if not evaluators:
-        return []
-    if "val" not in pieces.datasets and all(call.part.own_data for call in evaluators):
+    section = pieces.root.get("eval")
+    evaluators = pieces.calls(Evaluator, section, "evaluators", ())
+    if "val" not in pieces.datasets and evaluators and all(call.part.own_data for call in evaluators):
         pieces.datasets["val"] = _nothing(evaluators[0].node)
-    val = pieces.datasets.get("val")
-    if val is None:
-        if "val" not in pieces.datasets:
-            pieces.faults.append(evaluators[0].fault("there is no dataset to measure; add datasets.val"))
-        return []
+    phases = {call: _phase(pieces, call) for call in evaluators}
+    pure = section.get("pure") if section and pieces.sections.eval.pure else None
+    losses = validation_losses(pieces.steps, pieces.notices) if pure else []
+    asking = [*([pure] if pure else []), *(call.node for call, phase in phases.items() if phase == "val")]
+    if asking and "val" not in pieces.datasets:
+        pieces.faults.append(asking[0].fault("there is no dataset to measure; add datasets.val"))
     for call in evaluators:
         if call.part.for_ is not None and call.part.for_ not in call.networks:  # else that has been looked at
             pieces.check_called(call.part.for_, call, pieces.faults)
-    groups: dict[tuple[str | None, int | None], list[Call[Evaluator]]] = {}
+    groups: dict[tuple[str, str | None, int | None], list[Call[Evaluator]]] = {}
     for call in evaluators:
-        groups.setdefault((call.part.for_, call.part.samples), []).append(call)
-    return [_measure(pieces, tuple(calls), val, *key) for key, calls in groups.items()]
+        groups.setdefault((phases[call], call.part.for_, call.part.samples), []).append(call)
+    found = [
+        _measure(pieces, tuple(calls), dataset, stands_in, samples)
+        for (phase, stands_in, samples), calls in groups.items()
+        if (dataset := pieces.datasets.get(phase))
+    ]
+    if losses and (val := pieces.datasets.get("val")):
+        found.append(_pure(pieces, losses, val))
+    return found
 
 
 def pool(pieces: Pieces) -> list[Call[Injector]]:
@@ -37,6 +49,28 @@ def pool(pieces: Pieces) -> list[Call[Injector]]:
     overridden = {key for call in pieces.measuring for key in call.writes}
     steps = [call for step in pieces.steps for call in step.injectors if not overridden & {*call.writes}]
     return [call for call in (*steps, *pieces.measuring) if not call.part.train_]
+
+
+def _pure(pieces: Pieces, losses: list[Call[Evaluator]], val: Dataset) -> Measure:
+    """What `eval.pure` measures: the losses of all steps."""
+    before = len(pieces.faults)
+    measure = _measure(pieces, tuple(losses), val, None, None)
+    pieces.faults[before:] = [
+        replace(fault, message=f"while eval.pure measures, {fault.message}") for fault in pieces.faults[before:]
+    ]
+    return replace(measure, calls=sized(losses, measure.inputs))
+
+
+def _phase(pieces: Pieces, call: Call[Evaluator]) -> str:
+    """The dataset that an evaluator is shown, which joins the others if it is its own."""
+    own = call.part.looks_at()
+    if own is None:
+        return "val"
+    choice, batch_size = own
+    node = call.node.fields["dataset"]
+    recipe = Recipe(choice.make, choice.arguments, node)
+    pieces.datasets[node.path] = Dataset(node.path, choice.name, recipe, choice.keys, batch_size, 0, pin_memory=False)
+    return node.path
 
 
 class Nothing:
@@ -58,7 +92,7 @@ def _measure(
 ) -> Measure:
     injectors = tuple(needed(pool(pieces), [key for call in calls for key in call.reads]))
     inputs = taken(pieces, (*injectors, *calls), val.keys, pieces.faults)
-    return Measure(calls, injectors, inputs, stands_in, samples)
+    return Measure(calls, injectors, inputs, stands_in, samples, val.phase)
 
 
 def taken(
