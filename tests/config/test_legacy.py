@@ -111,6 +111,9 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("datasets: {train: {mode: combined, scale: 2, a: {mode: photos}, b: {mode: photos, scale: 4}, c: {mode: zipfile}}}",
      {"datasets": {"train": {"mode": "combined", "a": {"mode": "photos", "scale": 2}, "b": {"mode": "photos", "scale":
      4}, "c": {"mode": "zipfile"}}}}, ["datasets.train.scale: read as *.scale"]),
+    ("eval: {injectors: {i: {type: for_each, subtype: grey, in: a, out: b}, n: {type: add_noise, scale: ~}}}", {"eval": {
+     "injectors": {"i": {"type": "for_each", "part": {"type": "grey", "in": "a", "out": "b"}}, "n": {"type": "add_noise"}}}},
+     ["eval.injectors.i.subtype: read as part: {type: grey, in, out}"]),
     ("steps: {s: {injectors: {i: {type: step_interleave, in: a, out: b, subinjectors: {x: {type: grey}, y: {in: c}}}}}}",
      {"steps": {"s": {"injectors": {"i": {"type": "step_interleave", "subinjectors": {"x": {"type": "grey", "in": "a",
      "out": "b"}, "y": {"in": "c", "out": "b"}}}}}}},

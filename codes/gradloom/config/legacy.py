@@ -251,6 +251,8 @@ _OF_FLOWS = {
     "condFtAffine": "it had no effect",
 }
 
+_INJECTORS = ("steps.*.injectors", "eval.injectors")
+
 RULES = (
     Rule("model", forget("every run is trained by the one trainer")),
     Rule("distortion", forget("nothing reads it")),
@@ -296,8 +298,9 @@ RULES = (
     Rule("steps.*.generator_outputs", forget("it was never read")),
     Rule("steps.*.loss_log_buffer", forget("losses are means over each logging interval")),
     Rule("steps.*.check_grads_for_nan", forget(""), only=_OFF),
-    Rule("steps.*.injectors.*.subinjectors", hand_down("step_interleave", "in", "out")),
-    Rule("steps.*.injectors.*.subtype", nest(for_each={"aslist"})),
+    *(Rule(f"{place}.*.subinjectors", hand_down("step_interleave", "in", "out")) for place in _INJECTORS),
+    *(Rule(f"{place}.*.subtype", nest(for_each={"aslist"})) for place in _INJECTORS),
+    *(Rule(f"{place}.*.scale", forget(""), only=_is(None)) for place in _INJECTORS),
     Rule("steps.*.losses.*.subtype", nest(recurrent={"recurrent_weights"}, for_element={"index"})),
     Rule("steps.*.injectors.*.fp16", forget("the run's precision holds for all"), only=_is(True)),
     Rule("steps.*.injectors.*.use_ema_model", rename("use_ema")),
