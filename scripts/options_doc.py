@@ -87,6 +87,7 @@ def lines() -> Iterator[str]:
         inherited = {name for name, _, _ in parameters_of(kind_of_part)}
         for name in kind_of_part.registry.discover():
             yield from section(f"`{name}`", kind_of_part.registry.classes[name], inherited)
+            yield from inner_sections(name, kind_of_part.registry.classes[name])
     for title, registry in (("Networks", parts.networks), ("Datasets", parts.datasets)):
         yield f"## {title}\n"
         for name in registry.discover():
@@ -120,6 +121,13 @@ def mappings_in(hint: Any) -> Iterator[type]:
             yield from mappings_in(inner)
     elif is_dataclass(hint) and not issubclass(hint, Schedule | Node | FromNode) and hint not in (Best, GroupOptions):
         yield hint
+
+
+def inner_sections(name: str, target: Callable[..., Any]) -> Iterator[str]:
+    """The mappings of options among the options of a part."""
+    for option, hint, _ in parameters_of(target):
+        if isinstance(hint, type) and is_dataclass(hint) and not issubclass(hint, Schedule | parts.Part | parts.Choice):
+            yield from section(f"`{option}:` of `{name}`", hint, level="####")
 
 
 def written(target: Callable[..., Any], name: str, default: Any) -> str:
