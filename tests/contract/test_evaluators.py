@@ -15,8 +15,7 @@ from gradloom.engine.measuring import carried
 from gradloom.injectors._diffusion import DiffusionArgs
 from gradloom.injectors._noise_schedules import BetaSchedule
 from gradloom.injectors.gaussian_diffusion_inference import GaussianDiffusionInference
-from gradloom.parts import Evaluator, Inner, Port
-from gradloom.parts import DatasetChoice, Evaluator, Port
+from gradloom.parts import DatasetChoice, Evaluator, Inner, Port
 
 SIZES = (4, 4, 3, 4, 1)  # of batches
 
