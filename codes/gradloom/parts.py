@@ -299,6 +299,8 @@ class Evaluator(Part):
     registry = Registry["Evaluator"]("evaluator", "gradloom.evaluators")
     in_words = "an evaluator, by its type and options"
 
+    own_data: ClassVar[bool] = False  # it brings the samples to measure, and needs none of the validation set
+
     for_: Annotated[str, Wants("the name of a network")] | None = (
         None  # such as `generator.ema`: stands in for `generator` while measuring
     )

@@ -38,7 +38,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return 0.5 if "Generator" in asked[-1] else 1.0
 
     monkeypatch.setattr(Trial, "share", share)
-    monkeypatch.setattr(tuning, "_WORTH_SECONDS_ELSEWHERE", 0.0)
+    monkeypatch.setattr(tuning, "_WORTH_ELSEWHERE", 0.0)
     return asked
 
 

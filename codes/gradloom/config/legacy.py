@@ -251,6 +251,8 @@ _OF_FLOWS = {
     "condFtAffine": "it had no effect",
 }
 
+_INJECTORS = ("steps.*.injectors", "eval.injectors")
+
 RULES = (
     Rule("model", forget("every run is trained by the one trainer")),
     Rule("distortion", forget("nothing reads it")),
@@ -286,6 +288,10 @@ RULES = (
     Rule("networks.*.do_checkpointing", rename("checkpointing_enabled")),
     Rule("networks.*.wandb_debug", forget("it watched a network in Weights & Biases")),
     Rule("networks.*.args", rename("kwargs")),
+    *(
+        Rule("networks.*.scale", of(f"discriminator_vgg_{kind}", forget("it was never read")))
+        for kind in ("128", "128_gn")
+    ),
     Rule("networks.*.K", of("srflow", move_under("flow"))),
     Rule("networks.*.pretrain_rrdb", of("srflow", start_part("RRDB"))),
     Rule("networks.*.pretrain_path", of("rrdb_latent_wrapper", start_part("wrappedRRDB"))),
@@ -296,8 +302,9 @@ RULES = (
     Rule("steps.*.generator_outputs", forget("it was never read")),
     Rule("steps.*.loss_log_buffer", forget("losses are means over each logging interval")),
     Rule("steps.*.check_grads_for_nan", forget(""), only=_OFF),
-    Rule("steps.*.injectors.*.subinjectors", hand_down("step_interleave", "in", "out")),
-    Rule("steps.*.injectors.*.subtype", nest(for_each={"aslist"})),
+    *(Rule(f"{place}.*.subinjectors", hand_down("step_interleave", "in", "out")) for place in _INJECTORS),
+    *(Rule(f"{place}.*.subtype", nest(for_each={"aslist"})) for place in _INJECTORS),
+    *(Rule(f"{place}.*.scale", forget(""), only=_is(None)) for place in _INJECTORS),
     Rule("steps.*.losses.*.subtype", nest(recurrent={"recurrent_weights"}, for_element={"index"})),
     Rule("steps.*.injectors.*.fp16", forget("the run's precision holds for all"), only=_is(True)),
     Rule("steps.*.injectors.*.use_ema_model", rename("use_ema")),
@@ -312,6 +319,8 @@ RULES = (
     Rule("train.warmup_steps", rename("warmup_iter")),
     Rule("train.ema_on_cpu", forget(""), only=_OFF),
     Rule("train.auto_collate", forget(""), only=_OFF),
+    Rule("eval.evaluators.*.type", write("flow_gaussian_nll"), only=_is("flownet_gaussian")),
+    Rule("eval.evaluators.*.dataset.eval", forget("it was never read")),
     Rule("eval.output_state", forget("evaluators and visuals name what they read")),
     Rule("eval.compute_psnr", forget("it was never read; see the evaluator 'psnr'")),
     Rule("eval.compute_fea", forget("it was never read")),

@@ -5,6 +5,7 @@ An evaluator may look at a dataset of its own; it is one of the plan's, named af
 
 from collections.abc import Mapping
 
+from gradloom.config.node import Node
 from gradloom.parts import Evaluator, Injector
 from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
@@ -17,6 +18,8 @@ def measures(pieces: Pieces) -> list[Measure]:
     section = pieces.root.get("eval")
     own = pieces.calls(Injector, section, "injectors", ())
     evaluators = pieces.calls(Evaluator, section, "evaluators", ())
+    if "val" not in pieces.datasets and evaluators and all(call.part.own_data for call in evaluators):
+        pieces.datasets["val"] = _nothing(evaluators[0].node)
     phases = {call: _phase(pieces, call) for call in evaluators}
     if "val" not in pieces.datasets and (lost := [call for call, phase in phases.items() if phase == "val"]):
         pieces.faults.append(lost[0].fault("there is no dataset to measure; add datasets.val"))
@@ -47,6 +50,20 @@ def _phase(pieces: Pieces, call: Call[Evaluator]) -> str:
     recipe = Recipe(choice.make, choice.arguments, node)
     pieces.datasets[node.path] = Dataset(node.path, choice.name, recipe, choice.keys, batch_size, 0, pin_memory=False)
     return node.path
+
+
+class Nothing:
+    """The validation set of evaluators that bring their own: one sample, which nobody reads."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict[str, int]:
+        return {"nothing": range(1)[index]}
+
+
+def _nothing(node: Node) -> Dataset:
+    return Dataset("val", "nothing", Recipe(Nothing, {}, node), ("nothing",), batch_size=1, workers=0, pin_memory=False)
 
 
 def _measure(

@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from gradloom.engine.data.samples import random_numbers_put_aside
 from gradloom.engine.precision import Precision
@@ -48,7 +51,18 @@ class Trial:
     ) -> None:
         self._network, self._inputs, self._device, self._precision = network, inputs, device, precision
         self._learning, self._devices = learning, [device] if device.type == "cuda" else []
-        self.seconds = min(self._times(lambda _: None, 2))
+
+    @cached_property
+    def operations(self) -> int:
+        """Multiplications and additions of a pass, in products of matrices and convolutions."""
+        with self._aside(), FlopCounterMode(display=False) as counter:
+            self._pass(self._copy())
+        return int(counter.get_total_flops())
+
+    @cached_property
+    def seconds(self) -> float:
+        """How long a pass takes."""
+        return min(self._times(lambda _: None, 2))
 
     def share(self, change: Callable[[nn.Module], None], deadline: float) -> float:
         """The time of a changed copy, as a share of the network's as it is before and after; raises what it raises.
@@ -62,7 +76,7 @@ class Trial:
 
     def _times(self, change: Callable[[nn.Module], None], rounds: int) -> list[float]:
         """Seconds of so many passes of a copy, after one in eval mode and one to warm up."""
-        with random_numbers_put_aside(), torch.random.fork_rng(self._devices):
+        with self._aside():
             copy = self._copy()
             change(copy)
             with torch.no_grad():
@@ -70,6 +84,12 @@ class Trial:
             copy.train(self._network.training)
             self._pass(copy)
             return [self._pass(copy) for _ in range(rounds)]
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """The run's random numbers stay as they are."""
+        with random_numbers_put_aside(), torch.random.fork_rng(self._devices):
+            yield
 
     def _copy(self) -> nn.Module:
         copy = deepcopy(self._network)

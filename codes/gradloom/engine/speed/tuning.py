@@ -22,8 +22,8 @@ from gradloom.engine.speed.trial import Inputs, Trial, gains
 from gradloom.engine.world import World
 from gradloom.plan.plan import Plan
 
-_WORTH_SECONDS = {"cuda": 0.5e-3}  # a pass of a network that takes less has nothing to gain
-_WORTH_SECONDS_ELSEWHERE = 5e-3
+_WORTH = {"cuda": 10e9}  # a pass of a network with fewer operations has nothing to gain; time would tell of the load
+_WORTH_ELSEWHERE = 0.5e9
 _COMPILE_PAYS_SECONDS = 600.0  # what a network still has to run, for a compilation of about a minute to pay
 
 
@@ -155,17 +155,16 @@ class Tuning:
             network, inputs = self._networks[name], self._inputs[name]
             try:
                 trial = Trial(network, self._learning[name], inputs, self._world.device, precision)
+                chosen[name] = self._best(name, trial, iterations, deadline)
             except Exception as error:  # such as batch norm where a process by itself has a single sample
                 chosen[name] = Choice(why=f"cannot be tried: {_told(error)}")
-                continue
-            chosen[name] = self._best(name, trial, iterations, deadline)
         return {name: chosen[name] for name in self._inputs}
 
     def _best(self, name: str, trial: Trial, iterations: int, deadline: float) -> Choice:
         """Time the network as it is, and in each way that may be quicker."""
         device, network = self._world.device, self._networks[name]
-        if trial.seconds < _WORTH_SECONDS.get(device.type, _WORTH_SECONDS_ELSEWHERE):
-            return Choice(why=f"a pass takes {trial.seconds * 1e3:.1f} ms")
+        if trial.operations < _WORTH.get(device.type, _WORTH_ELSEWHERE):
+            return Choice(why=f"a pass is {trial.operations / 1e9:.2g} billion operations")
         best, told = Choice(), [f"a pass takes {trial.seconds * 1e3:.1f} ms"]
         if self._options.channels_last == "auto" and has_images(network):
             best = _better(trial, best, Choice(channels_last=True), deadline, told)
