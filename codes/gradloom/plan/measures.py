@@ -18,11 +18,13 @@ def measures(pieces: Pieces) -> list[Measure]:
     section = pieces.root.get("eval")
     own = pieces.calls(Injector, section, "injectors", ())
     evaluators = pieces.calls(Evaluator, section, "evaluators", ())
-    if "val" not in pieces.datasets and evaluators and all(call.part.own_data for call in evaluators):
-        pieces.datasets["val"] = _nothing(evaluators[0].node)
     phases = {call: _phase(pieces, call) for call in evaluators}
-    if "val" not in pieces.datasets and (lost := [call for call, phase in phases.items() if phase == "val"]):
-        pieces.faults.append(lost[0].fault("there is no dataset to measure; add datasets.val"))
+    shown = [call for call, phase in phases.items() if phase == "val"]
+    if "val" not in pieces.datasets and shown:
+        if lost := [call for call in shown if not call.part.own_data]:
+            pieces.faults.append(lost[0].fault("there is no dataset to measure; add datasets.val"))
+        else:
+            pieces.datasets["val"] = _nothing(shown[0].node)
     writers = {key: call for step in pieces.steps for call in step.injectors for key in call.writes}
     overridden = {key for call in own for key in call.writes}
     ours = [call for step in pieces.steps for call in step.injectors if not overridden & {*call.writes}]
