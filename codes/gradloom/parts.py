@@ -273,6 +273,7 @@ class Injector(Part):
     no_grad: bool = False  # the same, said the other way round
     train_: bool = False  # only while training
     eval_: bool = False  # only while evaluating
+    no_accum: bool = False  # runs on the first micro-batch only; the others have its values, cut from their graph
 
 
 class Loss(Part):

@@ -138,7 +138,6 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "sr_diffusion_fid": [{"diffusion_params": drawing, "real": images, "network": critic, "fid_batch_size": 3}],
     "sr_fid": [ENLARGED],
     "sr_style_transfer": [FOLDER | {"scale": 2, "embedding_generator": network}],
-    "spread": [{"value": logits}],
     "ssim": [PAIR, PAIR | {"against": images, "crop_border": 0}],
     "style_transfer": [FOLDER | {"batches_per_eval": 2, "for_": several, "gen_index": 1}],
 }

@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
+from gradloom.networks._rrdb import ResidualInResidual
 from gradloom.networks._sizes import Positive, PowerOfTwo, expect_images
 from gradloom.networks._stylegan2 import EqualLinear, width_at
-from gradloom.networks.RRDBNet import ResidualInResidual
 from gradloom.networks.stylegan2_rosinality_gen import StyleGAN2Generator
 from gradloom.parts import networks
 

@@ -4,6 +4,7 @@ An evaluator may look at a dataset of its own; it is one of the plan's, named af
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gradloom.config.node import Node
 from gradloom.parts import Evaluator, Injector
@@ -11,6 +12,7 @@ from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
 from gradloom.plan.plan import Call, Dataset, Measure, Recipe
 from gradloom.plan.program import needed
+from gradloom.plan.validation import sized, validation_losses
 
 
 def measures(pieces: Pieces) -> list[Measure]:
@@ -19,12 +21,14 @@ def measures(pieces: Pieces) -> list[Measure]:
     own = pieces.calls(Injector, section, "injectors", ())
     evaluators = pieces.calls(Evaluator, section, "evaluators", ())
     phases = {call: _phase(pieces, call) for call in evaluators}
+    pure = section.get("pure") if section and pieces.sections.eval.pure else None
+    losses = validation_losses(pieces.steps, pieces.notices) if pure else []
     shown = [call for call, phase in phases.items() if phase == "val"]
-    if "val" not in pieces.datasets and shown:
-        if lost := [call for call in shown if not call.part.own_data]:
-            pieces.faults.append(lost[0].fault("there is no dataset to measure; add datasets.val"))
-        else:
-            pieces.datasets["val"] = _nothing(shown[0].node)
+    asking = [*([pure] if pure else []), *(call.node for call in shown if not call.part.own_data)]
+    if "val" not in pieces.datasets and asking:
+        pieces.faults.append(asking[0].fault("there is no dataset to measure; add datasets.val"))
+    elif "val" not in pieces.datasets and shown:
+        pieces.datasets["val"] = _nothing(shown[0].node)
     writers = {key: call for step in pieces.steps for call in step.injectors for key in call.writes}
     overridden = {key for call in own for key in call.writes}
     ours = [call for step in pieces.steps for call in step.injectors if not overridden & {*call.writes}]
@@ -35,11 +39,27 @@ def measures(pieces: Pieces) -> list[Measure]:
     groups: dict[tuple[str, str | None, int | None], list[Call[Evaluator]]] = {}
     for call in evaluators:
         groups.setdefault((phases[call], call.part.for_, call.part.samples), []).append(call)
-    return [
+    found = [
         _measure(pieces, tuple(calls), pool, writers, dataset, stands_in, samples)
         for (phase, stands_in, samples), calls in groups.items()
         if (dataset := pieces.datasets.get(phase))
     ]
+    if losses and (val := pieces.datasets.get("val")):
+        found.append(_pure(pieces, losses, pool, writers, val))
+    return found
+
+
+def _pure(
+    pieces: Pieces, losses: list[Call[Evaluator]], pool: list[Call[Injector]],
+    writers: Mapping[str, Call[Injector]], val: Dataset,
+) -> Measure:  # fmt: skip
+    """What `eval.pure` measures: the losses of all steps."""
+    before = len(pieces.faults)
+    measure = _measure(pieces, tuple(losses), pool, writers, val, None, None)
+    pieces.faults[before:] = [
+        replace(fault, message=f"while eval.pure measures, {fault.message}") for fault in pieces.faults[before:]
+    ]
+    return replace(measure, calls=sized(losses, measure.inputs))
 
 
 def _phase(pieces: Pieces, call: Call[Evaluator]) -> str:

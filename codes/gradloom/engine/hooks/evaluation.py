@@ -18,6 +18,7 @@ from gradloom.engine.hooks.images import show
 from gradloom.engine.measuring import Abandoned, Measuring
 from gradloom.parts import Evaluator
 from gradloom.plan.plan import Call, Measure
+from gradloom.plan.validation import totals
 
 if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer
@@ -86,6 +87,7 @@ class Evaluation(Hook):
             if calls:
                 self._measure(run, measure, calls, outcome)
         self.measured = run.trainer.iteration
+        outcome.values |= totals(run.trainer.plan.steps, outcome.values)
         if outcome.values:
             run.report("eval", outcome.values, outcome.notes)
             self._compare(run, outcome.values)
