@@ -111,6 +111,25 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("steps: {s: {generator: g, generator_outputs: [x], loss_log_buffer: 3}}", {"steps": {"s": {}}},
      ["steps.s.generator: dropped: it was never read", "steps.s.generator_outputs: dropped: it was never read",
       "steps.s.loss_log_buffer: dropped: losses are means over each logging interval"]),
+    (
+        "eval: {evaluators: {e: {dataset: {name: a}, diffusion_params: {use_ema_model: true, multiple_requirement: 8}}}}",
+        {"eval": {"evaluators": {"e": {"dataset": {}, "diffusion_params": {"use_ema": True}}}}},
+        [
+            "eval.evaluators.e.diffusion_params.use_ema_model: read as 'use_ema'",
+            "eval.evaluators.e.diffusion_params.multiple_requirement: dropped: it was for lengths of audio",
+            "eval.evaluators.e.dataset.name: dropped: nothing reads it",
+        ],
+    ),
+    (
+        "{steps: {s: {injectors: {i: {multiple_requirement: 8}}}}, "
+        "eval: {injectors: {i: {use_ema_model: true, multiple_requirement: 8}}}}",
+        {"steps": {"s": {"injectors": {"i": {}}}}, "eval": {"injectors": {"i": {"use_ema": True}}}},
+        [
+            "steps.s.injectors.i.multiple_requirement: dropped: it was for lengths of audio",
+            "eval.injectors.i.use_ema_model: read as 'use_ema'",
+            "eval.injectors.i.multiple_requirement: dropped: it was for lengths of audio",
+        ],
+    ),
     ("steps: {s: {injectors: {i: {fp16: true, use_ema_model: true}}}}", {"steps": {"s": {"injectors": {"i": {
      "use_ema": True}}}}}, ["steps.s.injectors.i.fp16: dropped: the run's precision holds for all",
      "steps.s.injectors.i.use_ema_model: read as 'use_ema'"]),
