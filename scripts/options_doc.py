@@ -8,6 +8,7 @@ import argparse
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def lines() -> Iterator[str]:
         inherited = {name for name, _, _ in parameters_of(kind_of_part)}
         for name in kind_of_part.registry.discover():
             yield from section(f"`{name}`", kind_of_part.registry.classes[name], inherited)
+            yield from inner_sections(name, kind_of_part.registry.classes[name])
     for title, registry in (("Networks", parts.networks), ("Datasets", parts.datasets)):
         yield f"## {title}\n"
         for name in registry.discover():
@@ -105,6 +107,13 @@ def section(title: str, target: Callable[..., Any], skip: set[str] | None = None
             takes, comment = (text.replace("|", "\\|") for text in (describe(hint), comments.get(name, "")))
             yield f"| {shown} | {takes} | {written(target, name, default)} | {comment} |"
         yield ""
+
+
+def inner_sections(name: str, target: Callable[..., Any]) -> Iterator[str]:
+    """The mappings of options among the options of a part."""
+    for option, hint, _ in parameters_of(target):
+        if isinstance(hint, type) and is_dataclass(hint) and not issubclass(hint, Schedule | parts.Part | parts.Choice):
+            yield from section(f"`{option}:` of `{name}`", hint, level="####")
 
 
 def written(target: Callable[..., Any], name: str, default: Any) -> str:

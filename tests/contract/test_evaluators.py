@@ -14,7 +14,10 @@ from torch.nn.functional import interpolate
 from evaluators.pointed import Describing, write_pairs
 from gradloom.datasets.random_dataset import RandomDataset
 from gradloom.engine.measuring import carried
-from gradloom.parts import DatasetChoice, Evaluator, Port
+from gradloom.injectors._diffusion import DiffusionArgs
+from gradloom.injectors._noise_schedules import BetaSchedule
+from gradloom.injectors.gaussian_diffusion_inference import GaussianDiffusionInference
+from gradloom.parts import DatasetChoice, Evaluator, Inner, Port
 
 SIZES = (4, 4, 3, 4, 1)  # of batches
 
@@ -40,6 +43,21 @@ def labels(size: int) -> Tensor:
     return torch.randint(5, (size,))
 
 
+class Painter(nn.Module):
+    def forward(self, x: Tensor, timesteps: Tensor, low_res: Tensor) -> Tensor:
+        return low_res.sin()
+
+
+def drawing(size: int) -> Inner:
+    return Inner(DRAWING, {"generator": Painter()}, {"model_input_keys": {"low_res": images(size)}})
+
+
+DRAWING = GaussianDiffusionInference(
+    generator="g", out="out", model_input_keys={"low_res": "lq"}, output_scale_factor=1, respaced_timestep_spacing=2,
+    use_ddim=True, noise_type="zero", beta_schedule=BetaSchedule("cosine", 4),
+    diffusion_args=DiffusionArgs("start_x", "fixed_small"),
+)  # fmt: skip
+DRAWING.setup()
 CRITIC = Critic()
 
 
@@ -117,6 +135,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"for_": describing, "batch_size": 2, "quantity": 3, "similar_set_args": POINTS, "dissimilar_set_args": POINTS}
     ],
     "spread": [{"value": logits}],
+    "sr_diffusion_fid": [{"diffusion_params": drawing, "real": images, "network": critic, "fid_batch_size": 3}],
     "sr_fid": [ENLARGED],
     "sr_style_transfer": [FOLDER | {"scale": 2, "embedding_generator": network}],
     "ssim": [PAIR, PAIR | {"against": images, "crop_border": 0}],
@@ -137,7 +156,7 @@ CASES = [
 def made(name: str, example: dict[str, Any]) -> Evaluator:
     named = {
         option: tuple(f"{option}_{number}" for number in range(len(value))) if isinstance(value, list)
-        else option if callable(value) else value
+        else DRAWING if value is drawing else option if callable(value) else value
         for option, value in example.items()
     }  # fmt: skip
     evaluator: Evaluator = Evaluator.registry.find(name)(**named)

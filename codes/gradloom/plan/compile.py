@@ -12,6 +12,7 @@ from gradloom.plan.measures import measures
 from gradloom.plan.pieces import Pieces
 from gradloom.plan.plan import Plan, Step
 from gradloom.plan.plugins import bring_in
+from gradloom.plan.requirements import with_requirements
 from gradloom.plan.spreading import check_spread
 from gradloom.plan.watched import check_watched
 
@@ -47,11 +48,14 @@ def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault]) 
     pieces = Pieces(root, bound)
     train = pieces.datasets.get("train")
     scheme = pieces.lr_scheme()
-    found, writers = check(pieces.steps, train.keys if train else None, pieces.assumed, bound.logger.visuals)
+    given = train.keys if train else None
+    pieces.steps = with_requirements(pieces.steps, given, pieces.assumed, pieces.faults)
+    _check_sorting(pieces, given)
+    found, writers = check(pieces.steps, given, pieces.assumed, bound.logger.visuals)
     pieces.faults += found
     pieces.broken |= {".".join(fault.path.split(".")[:2]) for fault in found}
     measured = measures(pieces)
-    notices = [*document.notices, *_check_training(pieces, writers)]
+    notices = [*document.notices, *pieces.notices, *_check_training(pieces, writers)]
     notices += _check_visuals(pieces, writers)
     check_watched(pieces)
     check_spread(pieces)
@@ -97,6 +101,14 @@ def _check_training(pieces: Pieces, writers: Writers) -> list[Fault]:
         if not trainers[name] and network and network.trainable:
             notices.append(node.fault("no step trains it; write 'trainable: false' if that is meant"))
     return notices
+
+
+def _check_sorting(pieces: Pieces, given: Iterable[str] | None) -> None:
+    """See that a batch has what it is to be sorted by."""
+    train, key = pieces.root.get("train"), pieces.sections.train.sort_key
+    node = train.get("sort_key") if train else None
+    if node and key and given is not None and key not in given:
+        pieces.faults.append(node.fault(f"a batch has no {key!r}; {suggest(key, given)}"))
 
 
 def _check_visuals(pieces: Pieces, writers: Writers) -> list[Fault]:
