@@ -31,7 +31,7 @@ def test_the_loss_falls_and_nothing_collapses(method, tmp_path):
     training = [row["learn/byol"] for row in rows if row["kind"] == "train"]
     assert len(training) == plan.sections.train.niter
     assert all(map(math.isfinite, training))
-    assert last["loss"] < first["loss"] / 2
+    assert last["loss"] < 2.7 < first["loss"]  # 4 is that of directions that have nothing to do with each other
     assert last["spread"] > max(first["spread"], 0.3)
     still = {name for name, value in network.named_parameters() if torch.equal(value, before[name])}
     assert still == BESIDE[method]
