@@ -24,7 +24,8 @@ SILENT: list[tuple[str, Any]] = [
     ("checkpointing_enabled: false", {}),
     ("keep_optimizer_states_on_cpu: false", {}),
     ("steps: {s: {check_grads_for_nan: false}}", {"steps": {"s": {}}}),
-    ("train: {ema_on_cpu: false, auto_collate:}", {"train": {}}),
+    ("train: {ema_on_cpu: false, auto_collate:, batch_size_optimizer:}", {"train": {}}),
+    ("{experiments: [], colab_mode: false, path: {optimizer_reset: false}}", {"path": {}}),
     ("eval: {pure: false}", {"eval": {}}),
     ("logger: {recurrent_visual_indices: false, is_mel_spectrogram: false}", {"logger": {}}),
 ]
@@ -44,6 +45,18 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
      "dropped: the ancestor never did it"]),
     ("fp16: true", {"precision": "fp16"}, ["fp16: read as 'fp16'", "fp16: read as 'precision'"]),
     ("grad_scaler_enabled: true", {}, ["grad_scaler_enabled: dropped: fp16 has a scaler, fp32 and bf16 need none"]),
+    ("{training_data_encountered: 5, image_normalization_range: [-1, 1]}", {}, ["training_data_encountered: dropped: "
+     "samples are counted from the iterations", "image_normalization_range: dropped: evaluators and 'logger' each say "
+     "what range their images have"]),
+    ("{wandb_project_name: a, wandb_run_name: b, wandb_progress_use_raw_steps: true}", {}, ["wandb_project_name: dropped: "
+     "see 'wandb'", "wandb_run_name: dropped: see 'wandb'", "wandb_progress_use_raw_steps: dropped: everything is logged "
+     "by iterations"]),
+    ("steps: {s: {check_grads_for_nan: true}}", {"steps": {"s": {}}}, ["steps.s.check_grads_for_nan: dropped: an update "
+     "with gradients that are not finite is always skipped; see 'nan'"]),
+    ("train: {ema_on_cpu: true}", {"train": {}}, ["train.ema_on_cpu: dropped: averages are where their networks are, and "
+     "follow each update"]),
+    ("train: {batch_size_optimizer: {type: megabatch}}", {"train": {}}, ["train.batch_size_optimizer: dropped: each step "
+     "updates after every batch, as it did"]),
     ("force_start_step: -1", {}, ["force_start_step: dropped: a resumed run goes on where it was"]),
     ("{scale: 4, networks: {f: {which_model_G: srflow}, g: {which_model: srflow, flow_scale: 8}, h: {}}}", {"networks":
      {"f": {"which_model": "srflow", "flow_scale": 4}, "g": {"which_model": "srflow", "flow_scale": 8}, "h": {}}},
@@ -116,10 +129,16 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("datasets: {train: {mode: combined, scale: 2, a: {mode: photos}, b: {mode: photos, scale: 4}, c: {mode: zipfile}}}",
      {"datasets": {"train": {"mode": "combined", "a": {"mode": "photos", "scale": 2}, "b": {"mode": "photos", "scale":
      4}, "c": {"mode": "zipfile"}}}}, ["datasets.train.scale: read as *.scale"]),
+    ("eval: {injectors: {i: {type: for_each, subtype: grey, in: a, out: b}, n: {type: add_noise, scale: ~}}}", {"eval": {
+     "injectors": {"i": {"type": "for_each", "part": {"type": "grey", "in": "a", "out": "b"}}, "n": {"type": "add_noise"}}}},
+     ["eval.injectors.i.subtype: read as part: {type: grey, in, out}"]),
     ("steps: {s: {injectors: {i: {type: step_interleave, in: a, out: b, subinjectors: {x: {type: grey}, y: {in: c}}}}}}",
      {"steps": {"s": {"injectors": {"i": {"type": "step_interleave", "subinjectors": {"x": {"type": "grey", "in": "a",
      "out": "b"}, "y": {"in": "c", "out": "b"}}}}}}},
      ["steps.s.injectors.i.subinjectors: each of them takes 'in' and 'out' from around them"]),
+    ("eval: {evaluators: {e: {type: flownet_gaussian, dataset: {eval: false}}}}", {"eval": {"evaluators": {"e": {"type":
+     "flow_gaussian_nll", "dataset": {}}}}}, ["eval.evaluators.e.type: read as 'flow_gaussian_nll'",
+     "eval.evaluators.e.dataset.eval: dropped: it was never read"]),
     ("train: {warmup_steps: 5}", {"train": {"warmup_iter": 5}}, ["train.warmup_steps: read as 'warmup_iter'"]),
     ("train: {warmup_steps: 5, warmup_iter: 6}", {"train": {"warmup_iter": 6}}, ["train.warmup_steps: dropped: "
      "'warmup_iter' is there too"]),
@@ -130,19 +149,27 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
 
 REFUSED: list[tuple[str, Any, list[str]]] = [
     ("wandb: true", {}, ["wandb: not supported yet; remove it: metrics.jsonl and TensorBoard are written"]),
+    ("force_start_step: 100", {}, ["force_start_step: a resumed run goes on where it was; write start_step, and "
+     "path.pretrain_model_<network> for weights"]),
+    ("experiments: [x]", {}, ["experiments: the ancestor's did nothing, and failed when they logged; remove it"]),
+    ("colab_mode: true", {}, ["colab_mode: nothing is copied to other machines; remove it, and copy the run's folder"]),
+    ("path: {optimizer_reset: true, alt_path: x}", {"path": {}}, ["path.optimizer_reset: not supported; start anew from "
+     "the weights, with path.pretrain_model_<network>", "path.alt_path: not supported; a run has one folder, which may be "
+     "copied"]),
+    ("train: {batch_size_optimizer: {type: gradient_direction, max_full_batches: 10}}", {"train": {}}, [
+     "train.batch_size_optimizer: gradient_direction never worked in the ancestor; remove it, and write "
+     "mega_batch_factor"]),
     ("train: {val_freq_megasamples: 1}", {"train": {}}, ["train.val_freq_megasamples: not supported; write val_freq, "
      "in iterations"]),
 ]  # fmt: skip
 
 KEPT = [
     "checkpointing_enabled: true",
-    "force_start_step: 100",
-    "steps: {s: {check_grads_for_nan: true}}",
     "steps: {s: {injectors: {i: {fp16: false}}}}",
     "steps: {s: {injectors: {i: {type: step_interleave, subinjectors: {x: {type: grey, in: a, out: b}}}}}}",
     "steps: {s: {losses: {l: {type: pix}}}}",
     "steps: {s: {losses: {l: {type: cross_entropy, subtype: bce}}}}",
-    "train: {ema_on_cpu: true, auto_collate: 1}",
+    "train: {auto_collate: 1}",
     "eval: {pure: true}",
     "logger: {recurrent_visual_indices: [0], is_mel_spectrogram: true}",
     "fp16: 1",

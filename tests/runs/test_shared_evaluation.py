@@ -191,6 +191,7 @@ steps:
       near: {type: pix, criterion: l2, fake: fake, real: hq}
 eval:
   at_start: true
+  pure: true
   injectors:
     logits: {type: generator, generator: classifier, in: fake, out: logits}
   evaluators: %s
@@ -246,7 +247,7 @@ def measured(folder: Path, evaluators: str, *changes: str) -> dict[str, Any]:
     noise = torch.get_rng_state()
     Generator.calls = 0
     try:
-        Evaluation(trainer, open_dataset(plan.datasets["val"])).start(run)
+        Evaluation(trainer, {"val": open_dataset(plan.datasets["val"])}).start(run)
     except Exception as error:
         return {"error": [type(error).__name__, str(error)], "said": heard.said}
     assert torch.equal(noise, torch.get_rng_state())
@@ -331,8 +332,9 @@ def test_pictures_and_notes_are_those_of_one_process_and_come_from_the_first(fou
 @several
 def test_networks_are_called_equally_often_and_no_more_than_needed(found: dict[int, Any], count: int) -> None:
     batches = {LENGTH: 6, 50: 13, 3: 1}
-    shared = [batches[LENGTH], batches[LENGTH], batches[50], batches[3]]  # live and averaged weights; around; few
-    calls = sum(-(-number // count) for number in shared) + batches[LENGTH]  # what cannot be shared
+    each = batches[LENGTH]
+    shared = [each, each, batches[50], batches[3], each]  # live and averaged weights; around; few; losses
+    calls = sum(-(-number // count) for number in shared) + each  # what cannot be shared
     assert [process["all"]["calls"] for process in found[count]] == [calls] * count
 
 
@@ -366,7 +368,7 @@ def test_what_cannot_be_sent_is_refused(found: dict[int, Any], count: int) -> No
         "eval.evaluators.odd: what 'forward' returns goes to another process: tensors, numbers, words, and tuples, "
         "lists or dicts of them; not a Identity"
     )
-    assert found[1][0]["odd"]["values"] == {"odd": 1.0}
+    assert found[1][0]["odd"]["values"]["odd"] == 1.0
     assert [process["odd"]["error"] for process in found[count]] == [["RunError", message]] * count
 
 

@@ -251,6 +251,15 @@ _OF_FLOWS = {
     "condFtAffine": "it had no effect",
 }
 
+_INJECTORS = ("steps.*.injectors", "eval.injectors")
+
+
+def _asks_for_directions(value: Any) -> bool:
+    """Whether a `batch_size_optimizer` is the one that waits for gradients to agree."""
+    kind = value["type"].value if isinstance(value, dict) and "type" in value else value
+    return kind in ("gradient_direction", "GradientDirectionOptimizer")
+
+
 RULES = (
     Rule("model", forget("every run is trained by the one trainer")),
     Rule("distortion", forget("nothing reads it")),
@@ -275,6 +284,29 @@ RULES = (
     Rule("datasets.*.min_tile_size", of_modes("fullimage", mend=forget_without("target_size", "it cuts no tiles"))),
     Rule("datasets.*.scale", of_modes("combined", mend=into_datasets)),
     Rule("force_start_step", forget("a resumed run goes on where it was"), only=_is(-1, None)),
+    Rule(
+        "force_start_step",
+        refuse("a resumed run goes on where it was; write start_step, and path.pretrain_model_<network> for weights"),
+        refuses=True,
+    ),
+    Rule("training_data_encountered", forget("samples are counted from the iterations")),
+    Rule("image_normalization_range", forget("evaluators and 'logger' each say what range their images have")),
+    Rule("experiments", forget(""), only=_is(None, [])),
+    Rule("experiments", refuse("the ancestor's did nothing, and failed when they logged; remove it"), refuses=True),
+    Rule("wandb_project_name", forget("see 'wandb'")),
+    Rule("wandb_run_name", forget("see 'wandb'")),
+    Rule("wandb_progress_use_raw_steps", forget("everything is logged by iterations")),
+    Rule("colab_mode", forget(""), only=_OFF),
+    Rule(
+        "colab_mode", refuse("nothing is copied to other machines; remove it, and copy the run's folder"), refuses=True
+    ),
+    Rule("path.optimizer_reset", forget(""), only=_OFF),
+    Rule(
+        "path.optimizer_reset",
+        refuse("not supported; start anew from the weights, with path.pretrain_model_<network>"),
+        refuses=True,
+    ),
+    Rule("path.alt_path", refuse("not supported; a run has one folder, which may be copied"), refuses=True),
     Rule("networks.*.which_model_G", rename("which_model")),
     Rule("networks.*.which_model_D", rename("which_model")),
     Rule("networks.*.subnet.which_model_G", rename("which_model")),
@@ -300,8 +332,13 @@ RULES = (
     Rule("steps.*.generator_outputs", forget("it was never read")),
     Rule("steps.*.loss_log_buffer", forget("losses are means over each logging interval")),
     Rule("steps.*.check_grads_for_nan", forget(""), only=_OFF),
-    Rule("steps.*.injectors.*.subinjectors", hand_down("step_interleave", "in", "out")),
-    Rule("steps.*.injectors.*.subtype", nest(for_each={"aslist"})),
+    Rule(
+        "steps.*.check_grads_for_nan",
+        forget("an update with gradients that are not finite is always skipped; see 'nan'"),
+    ),
+    *(Rule(f"{place}.*.subinjectors", hand_down("step_interleave", "in", "out")) for place in _INJECTORS),
+    *(Rule(f"{place}.*.subtype", nest(for_each={"aslist"})) for place in _INJECTORS),
+    *(Rule(f"{place}.*.scale", forget(""), only=_is(None)) for place in _INJECTORS),
     Rule("steps.*.losses.*.subtype", nest(recurrent={"recurrent_weights"}, for_element={"index"})),
     Rule("steps.*.injectors.*.fp16", forget("the run's precision holds for all"), only=_is(True)),
     Rule("steps.*.injectors.*.use_ema_model", rename("use_ema")),
@@ -309,7 +346,18 @@ RULES = (
     Rule("train.val_freq_megasamples", refuse("not supported; write val_freq, in iterations"), refuses=True),
     Rule("train.warmup_steps", rename("warmup_iter")),
     Rule("train.ema_on_cpu", forget(""), only=_OFF),
-    Rule("train.auto_collate", forget(""), only=_OFF),
+    Rule("eval.evaluators.*.type", write("flow_gaussian_nll"), only=_is("flownet_gaussian")),
+    Rule("eval.evaluators.*.dataset.eval", forget("it was never read")),
+    Rule("train.ema_on_cpu", forget("averages are where their networks are, and follow each update")),
+    Rule("train.auto_collate", forget(""), only=_is(None)),
+    Rule("train.batch_size_optimizer", forget(""), only=_OFF),
+    Rule(
+        "train.batch_size_optimizer",
+        refuse("gradient_direction never worked in the ancestor; remove it, and write mega_batch_factor"),
+        only=_asks_for_directions,
+        refuses=True,
+    ),
+    Rule("train.batch_size_optimizer", forget("each step updates after every batch, as it did")),
     Rule("eval.output_state", forget("evaluators and visuals name what they read")),
     Rule("eval.compute_psnr", forget("it was never read; see the evaluator 'psnr'")),
     Rule("eval.compute_fea", forget("it was never read")),

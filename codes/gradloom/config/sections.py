@@ -35,6 +35,11 @@ class Train:
     mega_batch_factor: Positive | Literal["auto"] = (
         1  # micro-batches of a batch, over all processes; auto finds how few fit
     )
+    mod_batch_factor: Positive | None = None  # micro-batches instead, in iterations that mod_batch_factor_every divides
+    mod_batch_factor_every: Positive | None = None
+    mod_batch_factor_also_disable_checkpointing: bool = False  # in these, what checkpointing drops is remembered
+    sort_key: str | None = None  # a key of one number a sample; batches are sorted by it, the highest first
+    auto_collate: bool = False  # cuts the last dimension of x to the highest of x_lengths in each micro-batch
     warmup_iter: Annotated[int, Ge(-1)] = -1  # lr = initial * iteration / warmup_iter until then; -1 is none
     val_freq: Positive | None = None  # iterations between evaluations; None evaluates at the end only
     manual_seed: Count = 0
@@ -59,6 +64,21 @@ class Train:
         if self.restart_weights and len(self.restart_weights) != len(self.restarts):
             counts = f"{len(self.restart_weights)} for {len(self.restarts)}"
             raise ValueError(f"'restart_weights' needs one weight for each of 'restarts', got {counts}")
+        if (self.mod_batch_factor is None) != (self.mod_batch_factor_every is None):
+            lone = "mod_batch_factor" if self.mod_batch_factor else "mod_batch_factor_every"
+            raise ValueError(f"{lone!r} stands alone; mod_batch_factor and mod_batch_factor_every go together")
+        if self.mod_batch_factor_also_disable_checkpointing and not self.mod_batch_factor:
+            raise ValueError("'mod_batch_factor_also_disable_checkpointing' needs mod_batch_factor beside it")
+        if self.mod_batch_factor and self.mega_batch_factor == "auto":
+            raise ValueError("'mod_batch_factor' needs a number as mega_batch_factor, not auto")
+
+    def micro_batches(self, iteration: int, otherwise: int) -> int:
+        """Into how many micro-batches a batch is cut in an iteration."""
+        return self.mod_batch_factor or otherwise if self.modified(iteration) else otherwise
+
+    def modified(self, iteration: int) -> bool:
+        """Whether the iteration has the other number of micro-batches."""
+        return self.mod_batch_factor_every is not None and iteration % self.mod_batch_factor_every == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +86,7 @@ class Eval:
     """When and how networks are measured; the evaluators and injectors themselves are parts."""
 
     at_start: bool = False  # measure before the first iteration too
+    pure: bool = False  # measure every step's losses over the validation set too, as val/<step>/<loss>
     seed: Count = 0  # of the noise drawn while measuring, the same at each evaluation
 
 
@@ -179,10 +200,16 @@ class Sections:
     start_step: Annotated[int, Ge(-1)] = -1  # the iteration before the first
     use_tb_logger: bool = True
     checkpointing_enabled: bool = False  # networks compute their blocks anew in backward passes, to save memory
-    anomaly_detection: bool = False
+    anomaly_detection: bool = False  # torch says which operation a gradient that is no number came from; slow
+    automatically_scale_grads_for_fanin: bool = False  # gradients of linear and convolution weights, by their inputs
+    automatically_scale_base_layer_size: Positive = 1024  # inputs at which that changes nothing; sqrt(this / inputs)
     plugins: list[str] = field(default_factory=list)
     pretrained: dict[str, Pretrained] = field(default_factory=dict)
     faulty: frozenset[str] = frozenset()  # the sections with faults, which hold defaults instead
+
+    def logs_after(self, iteration: int) -> bool:
+        """Whether numbers are logged after an iteration, numbered from 0."""
+        return (iteration + 1) % self.logger.print_freq == 0 or iteration + 1 == self.train.niter
 
     @property
     def speeds(self) -> Speed:
@@ -194,7 +221,7 @@ class Sections:
 
 _TREES = ("networks", "steps", "datasets")  # compiled into the plan, with the parts under `eval`
 _PARTS = ("injectors", "evaluators")
-_OPTIONAL = (
+OPTIONAL = (
     "eval",
     "logger",
     "checkpoints",
@@ -212,7 +239,7 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
     root, found = document.root, list[Fault]()
     if root is None:
         return None
-    fields = {key: node for key, node in root.fields.items() if node.value is not None or key not in _OPTIONAL}
+    fields = {key: node for key, node in root.fields.items() if node.value is not None or key not in OPTIONAL}
     unknown = fields.keys() - Sections.__dataclass_fields__.keys() - {*_TREES}
     for tree in _TREES:
         if tree in fields and not isinstance(fields[tree].value, dict):

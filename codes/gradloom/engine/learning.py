@@ -31,7 +31,7 @@ class Learning:
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:
         self.trainable = {name: [p for p in net.parameters() if p.requires_grad] for name, net in networks.items()}
         self._names: Collection[str] = tuple(networks)
-        self._starts = {
+        self.starts = {
             parameter: int(start)
             for parameters in self.trainable.values()
             for parameter in parameters
@@ -39,10 +39,14 @@ class Learning:
         }
         self._asleep: Collection[nn.Parameter] = ()
 
+    def waiting(self, iteration: int) -> int:
+        """How many parameters wait for their iteration."""
+        return sum(iteration < start for start in self.starts.values())
+
     def begin(self, iteration: int) -> None:
         """Keep parameters as they are whose iteration has not come."""
-        if self._starts:
-            asleep = {parameter for parameter, start in self._starts.items() if iteration < start}
+        if self.starts:
+            asleep = {parameter for parameter, start in self.starts.items() if iteration < start}
             if asleep != self._asleep:
                 self._asleep = asleep
                 self._apply(self.trainable)

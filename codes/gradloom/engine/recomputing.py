@@ -25,10 +25,11 @@ class Recomputed:
 
     def __init__(self, block: nn.Module) -> None:
         self._block, self._forward = block, block.forward
+        self.on = True
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """The block's output."""
-        if not torch.is_grad_enabled():
+        if not self.on or not torch.is_grad_enabled():
             return self._forward(*inputs, **options)
         found = [(owner, name, buffer.clone()) for owner, name, buffer in _buffers(self._block)]
         if found:
@@ -90,6 +91,14 @@ def recompute(planned: Network, network: nn.Module) -> int:
     for block in blocks:
         block.forward = Recomputed(block)
     return len(blocks)
+
+
+def switch(networks: Iterable[nn.Module], on: bool) -> None:
+    """Let blocks be computed anew, or remembered for now."""
+    for network in networks:
+        for module in network.modules():
+            if isinstance(module.forward, Recomputed):
+                module.forward.on = on
 
 
 def _blocks(module: nn.Module, in_row: bool) -> Iterator[nn.Module]:

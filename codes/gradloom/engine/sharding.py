@@ -101,11 +101,15 @@ class Shards:
         return total
 
     def clip(self, parts: Sequence[nn.Parameter], limit: float) -> None:
-        """Scale gradients down to a norm of them all, which is that of all processes' parts together."""
+        """Scale gradients down to a norm of them all."""
+        clip_grads_with_norm_(parts, limit, self.norm(parts))
+
+    def norm(self, parts: Sequence[nn.Parameter]) -> Tensor:
+        """The norm of all gradients, of all processes' parts together."""
         taken, whole = self._sorted(parts)
         square = _square(taken, self.world.device)
         self.world.add(square)
-        clip_grads_with_norm_(parts, limit, (square + _square(whole, self.world.device)).sqrt())
+        return (square + _square(whole, self.world.device)).sqrt()
 
     def _sorted(self, parts: Iterable[nn.Parameter]) -> tuple[list[Tensor], list[Tensor]]:
         """The gradients of parts that hold anything, and those of whole parameters."""

@@ -9,14 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
+from torch.nn.utils import get_total_norm
 
 from gradloom.engine import build
+from gradloom.engine.arranging import arranged
 from gradloom.engine.batches import Micro
 from gradloom.engine.cutting import cut_to_fit
 from gradloom.engine.data.order import Position
+from gradloom.engine.fanin import fan_in_factors, scale
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.learning import Learning
 from gradloom.engine.rates import Rates
+from gradloom.engine.recomputing import switch
 from gradloom.engine.saving.changes import refuse_changes
 from gradloom.engine.saving.checkpoint import examine, write
 from gradloom.engine.saving.snapshot import give, take
@@ -24,9 +29,11 @@ from gradloom.engine.sharing import Sharing
 from gradloom.engine.soundness import Soundness
 from gradloom.engine.speed.graphs import graphs
 from gradloom.engine.speed.tuning import Tuning
+from gradloom.engine.taking_part import TakingPart
 from gradloom.engine.world import World
 from gradloom.errors import RunError
-from gradloom.plan.plan import Plan
+from gradloom.parts import Injector
+from gradloom.plan.plan import Call, Plan
 from gradloom.plan.program import Routine
 
 
@@ -63,12 +70,21 @@ class Trainer:
         self.read: Event | None = None  # set once a thread that copies the weights is done with them
         self.iterations_per_epoch = 0  # known once the training data is
         self.states: list[Micro] = []  # what was kept of the last iteration, for those who look at it
+        self._written: dict[Call[Injector], dict[str, Any]] = {}  # by injectors that run on one micro-batch
         self._scheduled = [call.part for call in self.calls if call.part.scheduled]
         self.learning = Learning(self.networks)
+        self.taking_part = TakingPart(self.networks)
+        self.taking_part.loaded()
         self._parameters = {
             name: [parameter for group in optimizer.param_groups for parameter in group["params"]]
             for name, optimizer in self.optimizers.items()
         }
+        sections = self.plan.sections
+        self._fan_in = (
+            fan_in_factors(self.networks.values(), sections.automatically_scale_base_layer_size, self.shards.part)
+            if sections.automatically_scale_grads_for_fanin
+            else {}
+        )
         ahead = bool(self.shards) or any(network.sync_batchnorm for network in self.plan.networks.values())
         ahead = ahead or any(build.talks(network) for network in self.networks.values())
         self.sharing = Sharing(self.world, self.learning.trainable, ahead)
@@ -95,7 +111,11 @@ class Trainer:
         """Run one iteration as `train_step` does, with networks and micro-batches as they are."""
         program = self.plan.program(self.iteration, frozenset(keep))
         self.advance()
-        self.states = self.sharing.split(batch, program.inputs, self.micro_batches)
+        self.taking_part.begin(self.iteration)
+        train = self.plan.sections.train
+        if train.mod_batch_factor_also_disable_checkpointing:
+            switch(self.networks.values(), on=not train.modified(self.iteration))
+        self.states = arranged(batch, program.inputs, self.iteration, train, self.micro_batches, self.sharing)
         metrics: dict[str, Tensor] = {}
         for routine in program.routines:
             if routine.trains:
@@ -122,9 +142,10 @@ class Trainer:
                 total = self._losses(routine, micro, metrics)
             weight = micro.share * self.sharing.weight
             self.precision.backward(total if weight == 1 else weight * total, routine.step.name)
+            self.taking_part.after_backward(routine.trains, self.iteration)
             for key in routine.exports:
                 micro.state[key] = _detached(micro.state[key])
-        self._update(routine, metrics[f"{routine.step.name}/total"])
+        self._update(routine, metrics)
 
     @torch.no_grad()
     def _supply(self, routine: Routine) -> None:
@@ -136,9 +157,20 @@ class Trainer:
     def _inject(self, routine: Routine, micro: Micro) -> None:
         """Let the step's injectors add to the state, and drop what nobody reads any more."""
         for action in routine.injectors:
-            self.calls[action.call].inject(micro.state)
+            if action.call.part.no_accum and len(self.states) > 1:
+                self._inject_once(action.call, micro)
+            else:
+                self.calls[action.call].inject(micro.state)
             for key in action.frees:
                 del micro.state[key]
+
+    def _inject_once(self, call: Call[Injector], micro: Micro) -> None:
+        """Let an injector run on the first micro-batch, and the others have what it wrote there."""
+        if micro is self.states[0]:
+            self.calls[call].inject(micro.state)
+            self._written[call] = {key: _detached(micro.state[key]) for key in call.writes}
+        else:
+            micro.state.update(self._written[call])
 
     def _losses(self, routine: Routine, micro: Micro, metrics: dict[str, Tensor]) -> Tensor:
         """Add up the step's weighted losses."""
@@ -163,9 +195,9 @@ class Trainer:
         return total
 
     @torch.no_grad()
-    def _update(self, routine: Routine, total: Tensor) -> None:
+    def _update(self, routine: Routine, metrics: dict[str, Tensor]) -> None:
         """Let the step's optimizer act on the gradients, and averages follow, unless a number is not finite."""
-        step = routine.step
+        step, total = routine.step, metrics[f"{routine.step.name}/total"]
         optimizer = self.optimizers[step.updater or step.name]
         if self.read is not None:
             self.read.wait()
@@ -178,15 +210,29 @@ class Trainer:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         sound = self.soundness.judge(self.iteration, step.name, total, gradients)
         self.precision.unscale(optimizer, step.name)
+        self.taking_part.before_step(routine.trains, self.iteration)
+        if self._fan_in:
+            scale(parameters, self._fan_in)
+        if self.taking_part.groups and self.plan.sections.logs_after(self.iteration):
+            metrics |= self.taking_part.norms(step.name, routine.trains, self._norm)
         if step.clip_grad_norm or step.clip_grad_eps:
             clip = self.shards.clip if self.shards else torch.nn.utils.clip_grad_norm_
             _clip(optimizer, step.clip_grad_norm, step.clip_grad_eps, clip)
         self.precision.update(optimizer, step.name, sound)
+        if sound:
+            self.taking_part.after_step(routine.trains, self.iteration)
         for parameter in parameters:
             parameter.grad = None
         for name in routine.trains:
             if sound and name in self.averages:
                 self.averages[name].update()
+
+    def _norm(self, parameters: Iterable[Parameter]) -> Tensor:
+        """The norm of the gradients of parameters, on the device."""
+        if self.shards:
+            return self.shards.norm([self.shards.part(parameter) for parameter in parameters])
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        return get_total_norm(gradients).to(self.world.device)
 
     def epoch_length(self) -> int:
         """How many iterations one pass over the training data takes."""

@@ -25,12 +25,16 @@ def check(
     faults: list[Fault] = []
     writers: Writers = dict.fromkeys(given or ())
     eventually = {key: call for step in steps for call in step.injectors for key in call.writes}
+    kept: dict[str, Step] = {}  # by keys that a step does not let others have
     for step in steps:
         injectors = [call for call in step.injectors if training(call)]
         for call in (*injectors, *step.losses):
             for key in call.reads:
                 if key not in writers and given is None and key not in eventually:
                     writers[key] = None
+                elif key in kept:
+                    who = f"steps.{kept[key].name}"
+                    faults.append(call.fault(f"reads {key!r}, which {who} keeps; add it to its 'step_outputs'", key))
                 elif key not in writers and key not in assumed:
                     faults.append(unwritten(call, key, writers, eventually))
             for key in call.writes:
@@ -40,6 +44,7 @@ def check(
                     faults.append(call.fault(f"writes {key!r}, already written {by}; choose another name", key))
                 else:
                     writers[key] = call
+        kept |= {key: step for call in injectors for key in call.writes if not step.shows(key)}
     walked: set[tuple[int, Gate]] = set()
     for step in steps:
         faults += never(step)

@@ -48,5 +48,7 @@ class StepOptions:
     after: Annotated[int, Ge(0)] = 0
     before: Annotated[int, Ge(0)] | None = None
     every: Annotated[int, Gt(0)] = 1
-    clip_grad_norm: Annotated[float, Ge(0)] | None = None
-    clip_grad_eps: Annotated[float, Ge(0)] | None = None
+    requires: str | list[str] | None = None  # state keys; where one is not written, the step does not take part
+    step_outputs: str | list[str] | None = None  # the keys that it writes for later steps; none is all
+    clip_grad_norm: Annotated[float, Ge(0)] | None = None  # of all gradients together, at most
+    clip_grad_eps: Annotated[float, Ge(0)] | None = None  # of each parameter group's gradients, at most

@@ -46,6 +46,7 @@ class Pieces:
     def __init__(self, root: Node, bound: Sections) -> None:
         self.root, self.sections = root, bound
         self.faults: list[Fault] = []
+        self.notices: list[Fault] = []
         self.assumed = Assumed()
         self.broken: set[str] = set()  # paths of the steps that have parts with faults
         self.step_nodes = dict(children(root, "steps"))
@@ -157,6 +158,7 @@ class Pieces:
             losses=self.calls(Loss, node, "losses", trains),
             clip_grad_norm=options.clip_grad_norm or None,
             clip_grad_eps=options.clip_grad_eps or None,
+            outputs=None if options.step_outputs is None else tuple(keys_in(options.step_outputs)),
         )
 
     def lr_scheme(self) -> Recipe | None:

@@ -68,9 +68,9 @@ class Call(Generic[P_co]):
         """Say something of the part, or of a key or network that it names."""
         return (self.place(word) if word else self.node).fault(message)
 
-    def fresh(self) -> Call[P_co]:
-        """The same call of a part of its own, for one trainer to change."""
-        return replace(self, part=deepcopy(self.part))
+    def fresh(self, copies: dict[int, Any]) -> Call[P_co]:
+        """The same call of a part of its own, for one trainer to change; parts that have been copied are not again."""
+        return replace(self, part=deepcopy(self.part, copies))
 
 
 def _places(part: Part, node: Node, ports: Collection[Port]) -> Iterator[Node]:
@@ -188,6 +188,11 @@ class Step:
     losses: tuple[Call[Loss], ...]
     clip_grad_norm: float | None = None  # over all the step's parameters at once
     clip_grad_eps: float | None = None  # over each parameter group by itself, as the ancestor
+    outputs: tuple[str, ...] | None = None  # of what it writes, what later steps may read; None is all
+
+    def shows(self, key: str) -> bool:
+        """Whether later steps may read a key that it writes."""
+        return self.outputs is None or key in self.outputs
 
     @property
     def updater(self) -> str | None:
@@ -203,7 +208,8 @@ class Measure:
     injectors: tuple[Call[Injector], ...]
     inputs: tuple[str, ...]  # the keys of a validation batch that are needed
     stands_in: str | None  # such as `generator.ema`, which is called where `generator` is named
-    samples: int | None  # None is the whole validation set, once
+    samples: int | None  # None is the whole dataset, once
+    phase: str = "val"  # of which dataset: the validation set, or one of an evaluator's own
 
 
 @dataclass(frozen=True)
@@ -253,9 +259,10 @@ class Plan:
     def fresh(self) -> Plan:
         """The same plan with parts of its own, for one trainer to change; a call stays one call wherever it stands."""
         copies: dict[Call[Any], Call[Any]] = {}
+        parts: dict[int, Any] = {}
 
         def own(calls: Iterable[Call[Any]]) -> tuple[Call[Any], ...]:
-            return tuple(copies.setdefault(call, call.fresh()) for call in calls)
+            return tuple(copies.setdefault(call, call.fresh(parts)) for call in calls)
 
         steps = [replace(step, injectors=own(step.injectors), losses=own(step.losses)) for step in self.steps]
         measures = [replace(one, calls=own(one.calls), injectors=own(one.injectors)) for one in self.measures]

@@ -13,6 +13,8 @@ def check_watched(pieces: Pieces) -> None:
     evaluators = [name for name, _ in children(pieces.root.get("eval"), "evaluators")]
     losses = [f"{step}/{name}" for step, node in pieces.step_nodes.items() for name, _ in children(node, "losses")]
     totals = [f"{step}/total" for step, node in pieces.step_nodes.items() if children(node, "losses")]
+    if pieces.sections.eval.pure:
+        evaluators += [f"val/{name}" for name in (*losses, *totals)]
     if "eval" in pieces.sections.faulty:
         return
     if best := _metric(pieces.root, "checkpoints", "best"):

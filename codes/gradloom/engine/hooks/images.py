@@ -14,7 +14,7 @@ _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.22
 
 
 class Images(Hook):
-    """Saves `logger.visuals` after the first iteration, every `visual_debug_rate` and after the last."""
+    """Saves `logger.visuals` and lets networks draw: first, after every `visual_debug_rate` iterations, and last."""
 
     def __init__(self, options: Logger, iterations: int) -> None:
         self.options, self.iterations = options, iterations
@@ -32,6 +32,11 @@ class Images(Hook):
             pieces = [micro.state[key] for micro in run.trainer.states if key in micro.state]
             if pieces:
                 show(run, key, torch.cat(pieces), self.options)
+        for name, draw in run.trainer.taking_part.drawings.items() if run.trainer.world.writes else ():
+            folder = run.folder.images(f"networks/{name}")
+            folder.mkdir(parents=True, exist_ok=True)
+            with torch.no_grad():
+                draw(run.trainer.iteration, folder)
 
 
 def show(run: Run, key: str, images: Tensor, options: Logger) -> None:

@@ -84,7 +84,7 @@ class Metrics(Hook):
         """End an interval: its sums are read back in one transfer."""
         names = tuple(name for names in self._sums for name in names)
         sums = Reading(torch.cat(list(self._sums.values()), 1)) if self._sums else None
-        known = run.trainer.rates.now() | self._skipped | self._speed(run)
+        known = run.trainer.rates.now() | self._skipped | _told_by_networks(run) | self._speed(run)
         ended = Interval(run.trainer.iteration, names, sums, known)
         self._sums, self._skipped, self._iterations = {}, {}, 0
         return ended
@@ -101,6 +101,16 @@ class Metrics(Hook):
             "data_wait_share": waited / max(seconds, 1e-9),
             **({"peak_memory_mb": max(sizes) / 1e6} if sizes else {}),
         }
+
+
+@torch.no_grad()
+def _told_by_networks(run: Run) -> dict[str, float]:
+    """What networks tell of themselves; the host waits for what is on a GPU."""
+    return {
+        f"debug/{name}/{what}": float(value)
+        for name, tell in run.trainer.taking_part.numbers.items()
+        for what, value in tell(run.trainer.iteration).items()
+    }
 
 
 def _means(interval: Interval, world: World) -> dict[str, float]:

@@ -17,7 +17,8 @@ from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.stage import UNKNOWN, Stage, detached, number_of
 from gradloom.engine.preflight.words import in_plain_words
 from gradloom.engine.sharing import part_of
-from gradloom.plan.plan import Plan
+from gradloom.parts import Injector
+from gradloom.plan.plan import Call, Plan
 from gradloom.plan.program import Program, Routine
 
 _CERTAIN = ("modified by an inplace operation", "a second time", "derivative for ")  # of backward passes' errors
@@ -29,6 +30,7 @@ class Rehearsal:
     def __init__(self, plan: Plan, models: Models, stage: Stage, findings: Findings, processes: int) -> None:
         self.plan, self.models, self.stage, self.findings = plan, models, stage, findings
         factor = plan.sections.train.mega_batch_factor
+        self._written: dict[Call[Injector], dict[str, Any]] = {}  # by injectors that run on one micro-batch
         self._micro_batches = 1 if factor == "auto" else part_of(factor, processes)
         self._trainable = {
             name: [p for p in net.parameters() if p.requires_grad] for name, net in models.networks.items()
@@ -67,6 +69,7 @@ class Rehearsal:
         return ledger.most
 
     def _begin(self, iteration: int, per_epoch: int) -> Program:
+        self._written.clear()
         for step in self.plan.steps:
             for call in (*step.injectors, *step.losses):
                 call.part.advance(iteration, per_epoch)
@@ -101,7 +104,13 @@ class Rehearsal:
 
     def _inject(self, routine: Routine, micro: Micro) -> None:
         for action in routine.injectors:
-            self.stage.inject(action.call, micro.state)
+            call = action.call
+            if call.part.no_accum and call in self._written:
+                micro.state.update(self._written[call])
+            else:
+                self.stage.inject(call, micro.state)
+            if call.part.no_accum:
+                self._written[call] = {key: detached(micro.state[key]) for key in call.writes if key in micro.state}
             for key in action.frees:
                 micro.state.pop(key, None)
 

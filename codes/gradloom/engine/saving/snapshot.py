@@ -137,6 +137,7 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tup
     parts = _parts(trainer)
     said += _give_all("part", parts, state["parts"], lambda part, kept: part.load_state_dict(kept), checkpoint, lenient)
     _give_buffers(trainer.world, _networks(trainer) | parts, state["buffers"])
+    trainer.taking_part.loaded()
     trainer.tuning.repeat(state.get("speed", {}))
     if trainer.graphs:
         trainer.graphs.forget()
