@@ -41,7 +41,15 @@ setup(
     extras_require={
         "demo": DEMO,
         "mup": ["mup>=1.0"],
-        "test": [*DEMO, "pytest>=8", "hypothesis>=6.100", "mypy>=1.13", "ruff>=0.9", "types-PyYAML"],
+        "test": [
+            *DEMO,
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "jsonschema>=4.20",
+            "mypy>=1.13",
+            "ruff>=0.9",
+            "types-PyYAML",
+        ],
     },
     entry_points={"console_scripts": ["gradloom = gradloom.cli:console"]},
 )

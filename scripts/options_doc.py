@@ -1,15 +1,14 @@
-"""Write docs/options.md from the code: every section, step, network, dataset, injector, loss and evaluator.
+"""Write docs/options.md and docs/options.schema.json from the code: every section, step, network, dataset and part.
 
-python scripts/options_doc.py            writes the file
-python scripts/options_doc.py --check    fails if the file is not what the code says
+python scripts/options_doc.py            writes the files
+python scripts/options_doc.py --check    fails if the files are not what the code says
 """
 
 import argparse
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ sys.path.insert(0, str(ROOT / "codes"))
 
 from gradloom import parts  # noqa: E402, the package need not be installed
 from gradloom.config.binding import describe, parameters_of  # noqa: E402
+from gradloom.config.explained import comments_of, default_of  # noqa: E402
 from gradloom.config.schedules import Schedule  # noqa: E402
 from gradloom.config.sections import (  # noqa: E402
     Best,
@@ -31,13 +31,20 @@ from gradloom.config.sections import (  # noqa: E402
     Train,
 )
 from gradloom.parts import Evaluator, Injector, Loss, optimizers  # noqa: E402
+from gradloom.plan.dialect import text as schema  # noqa: E402
 from gradloom.plan.optimizers import CommonOptions, GroupOptions, lr_schemes  # noqa: E402
 from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions  # noqa: E402
 
-TARGET = ROOT / "docs" / "options.md"
+PAGE = ROOT / "docs" / "options.md"
+SCHEMA = ROOT / "docs" / "options.schema.json"
 HEAD = """# Options
 
 Written by `scripts/options_doc.py` from the code; `--check` holds it to that. A word in **bold** has to be given.
+
+Editors complete options, and mark what is wrong, by `options.schema.json` beside this page, which `gradloom schema`
+writes too: begin a file with `# yaml-language-server: $schema=<path or address of options.schema.json>`. The ancestor's
+spellings are not in it. It lets through types that `plugins` define, and files with `include` may leave out what the
+others have.
 """
 
 
@@ -79,6 +86,7 @@ def lines() -> Iterator[str]:
         inherited = {name for name, _, _ in parameters_of(kind_of_part)}
         for name in kind_of_part.registry.discover():
             yield from section(f"`{name}`", kind_of_part.registry.classes[name], inherited)
+            yield from inner_sections(name, kind_of_part.registry.classes[name])
     for title, registry in (("Networks", parts.networks), ("Datasets", parts.datasets)):
         yield f"## {title}\n"
         for name in registry.discover():
@@ -96,44 +104,39 @@ def section(title: str, target: Callable[..., Any], skip: set[str] | None = None
         yield "| option | takes | default | |\n|---|---|---|---|"
         for name, hint, default in rows:
             shown = f"**{name.rstrip('_')}**" if default is inspect.Parameter.empty else name.rstrip("_")
-            takes = describe(hint).replace("|", "\\|")
-            yield f"| {shown} | {takes} | {default_of(target, name, default)} | {comments.get(name, '')} |"
+            takes, comment = (text.replace("|", "\\|") for text in (describe(hint), comments.get(name, "")))
+            yield f"| {shown} | {takes} | {written(target, name, default)} | {comment} |"
         yield ""
 
 
-def comments_of(target: Callable[..., Any]) -> dict[str, str]:
-    """What the source says at the end of the line of each attribute."""
-    found: dict[str, str] = {}
-    for cls in reversed(target.__mro__) if isinstance(target, type) else ():
-        if cls.__module__.startswith("gradloom."):
-            lines = re.findall(r"^    (\w+): .*?  # (.+)$", inspect.getsource(cls), re.MULTILINE)
-            found |= {name: comment.replace("|", "\\|") for name, comment in lines if comment != "fmt: skip"}
-    return found
+def inner_sections(name: str, target: Callable[..., Any]) -> Iterator[str]:
+    """The mappings of options among the options of a part."""
+    for option, hint, _ in parameters_of(target):
+        if isinstance(hint, type) and is_dataclass(hint) and not issubclass(hint, Schedule | parts.Part | parts.Choice):
+            yield from section(f"`{option}:` of `{name}`", hint, level="####")
 
 
-def default_of(target: Callable[..., Any], name: str, default: Any) -> str:
+def written(target: Callable[..., Any], name: str, default: Any) -> str:
     """A default as one would write it in YAML."""
-    if is_dataclass(target):
-        field = next((field for field in fields(target) if field.name == name), None)
-        if field is not None and field.default_factory is not MISSING:
-            default = field.default_factory()
-    if default is inspect.Parameter.empty:
+    value = default_of(target, name, default)
+    if value is inspect.Parameter.empty:
         return ""
-    if default is None:
+    if value is None:
         return "none"
-    return str(default).lower() if isinstance(default, bool) else f"{default}".replace("|", "\\|") or "empty"
+    return str(value).lower() if isinstance(value, bool) else f"{value}".replace("|", "\\|") or "empty"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    text = "\n".join(lines())
+    texts = {PAGE: "\n".join(lines()), SCHEMA: schema()}
     if parser.parse_args().check:
-        if TARGET.read_text(encoding="utf-8") == text:
-            return 0
-        print("docs/options.md is not what the code says; run python scripts/options_doc.py", file=sys.stderr)
-        return 1
-    TARGET.write_text(text, encoding="utf-8")
+        old = [file.relative_to(ROOT) for file, text in texts.items() if file.read_text(encoding="utf-8") != text]
+        for file in old:
+            print(f"{file} is not what the code says; run python scripts/options_doc.py", file=sys.stderr)
+        return len(old)
+    for file, text in texts.items():
+        file.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -20,7 +20,10 @@ VERBS = ("train", "check", "smoke", "profile")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 the options are wrong, 3 diverged."""
-    options = _parsed(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["schema"]:
+        return _schema(given[1:])
+    options = _parsed(given)
     document = read(options.opt, options.set)
     told = _tell(_cheap(document), ())
     if document.root is None or document.doubtful:  # what else is wrong depends on what the text was to say
@@ -43,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gradloom",
         usage="gradloom [train | check | smoke | profile] -opt FILE [--set a.b=c ...] [--resume [CHECKPOINT]]",
-        description="Train the networks of an options file; or check it, try it out in small, or profile it.",
+        description="Train the networks of an options file; or check it, try it out in small, or profile it. "
+        "`gradloom schema` prints a JSON Schema of options, for editors.",
     )
     parser.add_argument("-opt", "--opt", type=Path, required=True, metavar="FILE", help="the options file, a YAML")
     parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="a.b=c", help="override options")
@@ -62,6 +66,25 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
     return int(text)
+
+
+def _schema(arguments: Sequence[str]) -> int:
+    """Print the dialect as a JSON Schema, or write it into a file."""
+    parser = argparse.ArgumentParser(prog="gradloom schema", description="Print a JSON Schema of options files.")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there instead")
+    file = parser.parse_args(arguments).output
+
+    from gradloom.plan.dialect import text
+
+    if file is None:
+        print(text(), end="")
+        return DONE
+    try:
+        file.write_text(text(), encoding="utf-8")
+    except OSError as error:
+        print(f"failed: {file}: {error.strerror}", file=sys.stderr)
+        return FAILED
+    return DONE
 
 
 def _cheap(document: Document) -> list[Fault]:

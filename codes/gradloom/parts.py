@@ -300,12 +300,18 @@ class Evaluator(Part):
     registry = Registry["Evaluator"]("evaluator", "gradloom.evaluators")
     in_words = "an evaluator, by its type and options"
 
+    own_data: ClassVar[bool] = False  # it brings the samples to measure, and needs none of the validation set
+
     for_: Annotated[str, Wants("the name of a network")] | None = (
         None  # such as `generator.ema`: stands in for `generator` while measuring
     )
     samples: Annotated[int, Gt(0)] | None = (
         None  # how many to measure, going round if need be; None is the whole set once
     )
+
+    def looks_at(self) -> "tuple[DatasetChoice, int] | None":
+        """The dataset to be shown instead of the validation set, and how many samples of it at a time."""
+        return None
 
     @property
     def adds(self) -> bool:

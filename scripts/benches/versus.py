@@ -10,8 +10,9 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from benches.cases import EVERY
 from benches.common import Batch, plan_of, tell, trainer_of, wait
-from benches.loops import CASES, ON_GPUS, Case
+from benches.loops import Case
 
 
 class Side:
@@ -82,9 +83,8 @@ class Apart:
 
 def compare(name: str, count: int, device: str, changes: tuple[str, ...] = (), together: bool = False) -> None:
     """Let both run in turn, each first in every other round, after rounds in which they warm up and are measured."""
-    case = (CASES | ON_GPUS)[name]
-    case = replace(case, changes=changes)
-    make = Side if together else Apart
+    case = replace(EVERY[name], changes=changes)
+    make, images = Side if together else Apart, case.shapes["hq"][0]
     sides = {side: make(name, case, side, device, torch.get_num_threads()) for side in ("trainer", "loop")}
     times: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(-2, count):
@@ -97,6 +97,7 @@ def compare(name: str, count: int, device: str, changes: tuple[str, ...] = (), t
         device,
         **{f"{side}_ms": round(statistics.median(values), 4) for side, values in times.items()},
         ratio=round(statistics.median(a / b for a, b in zip(times["trainer"], times["loop"], strict=True)), 4),
+        **{f"{side}_s_per_1000": round(statistics.median(values) / images, 3) for side, values in times.items()},
         **({} if together else {f"{side}_mb": round(one.peak(), 1) for side, one in sides.items()}),
         **({"changes": changes} if changes else {}),
     )

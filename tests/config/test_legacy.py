@@ -61,6 +61,11 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("{scale: 4, networks: {f: {which_model_G: srflow}, g: {which_model: srflow, flow_scale: 8}, h: {}}}", {"networks":
      {"f": {"which_model": "srflow", "flow_scale": 4}, "g": {"which_model": "srflow", "flow_scale": 8}, "h": {}}},
      ["scale: read as networks.f.flow_scale", "networks.f.which_model_G: read as 'which_model'"]),
+    ("networks: {d: {which_model_D: discriminator_vgg_128_gn, scale: 2}, e: {which_model: discriminator_vgg_128, scale: 1},"
+     " g: {which_model: RRDBNet, scale: 4}}", {"networks": {"d": {"which_model": "discriminator_vgg_128_gn"}, "e": {
+     "which_model": "discriminator_vgg_128"}, "g": {"which_model": "RRDBNet", "scale": 4}}}, [
+     "networks.d.which_model_D: read as 'which_model'", "networks.e.scale: dropped: it was never read",
+     "networks.d.scale: dropped: it was never read"]),
     ("networks: {f: {which_model: srflow, K: 2, flow: {L: 1}}}", {"networks": {"f": {"which_model": "srflow", "flow":
      {"L": 1, "K": 2}}}}, ["networks.f.K: read as flow.K"]),
     ("networks: {f: {which_model: srflow, flow: {L: 1, patch_size: 160, noInitialInj: true, fea_up-1: true}}}",
@@ -124,10 +129,16 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("datasets: {train: {mode: combined, scale: 2, a: {mode: photos}, b: {mode: photos, scale: 4}, c: {mode: zipfile}}}",
      {"datasets": {"train": {"mode": "combined", "a": {"mode": "photos", "scale": 2}, "b": {"mode": "photos", "scale":
      4}, "c": {"mode": "zipfile"}}}}, ["datasets.train.scale: read as *.scale"]),
+    ("eval: {injectors: {i: {type: for_each, subtype: grey, in: a, out: b}, n: {type: add_noise, scale: ~}}}", {"eval": {
+     "injectors": {"i": {"type": "for_each", "part": {"type": "grey", "in": "a", "out": "b"}}, "n": {"type": "add_noise"}}}},
+     ["eval.injectors.i.subtype: read as part: {type: grey, in, out}"]),
     ("steps: {s: {injectors: {i: {type: step_interleave, in: a, out: b, subinjectors: {x: {type: grey}, y: {in: c}}}}}}",
      {"steps": {"s": {"injectors": {"i": {"type": "step_interleave", "subinjectors": {"x": {"type": "grey", "in": "a",
      "out": "b"}, "y": {"in": "c", "out": "b"}}}}}}},
      ["steps.s.injectors.i.subinjectors: each of them takes 'in' and 'out' from around them"]),
+    ("eval: {evaluators: {e: {type: flownet_gaussian, dataset: {eval: false}}}}", {"eval": {"evaluators": {"e": {"type":
+     "flow_gaussian_nll", "dataset": {}}}}}, ["eval.evaluators.e.type: read as 'flow_gaussian_nll'",
+     "eval.evaluators.e.dataset.eval: dropped: it was never read"]),
     ("train: {warmup_steps: 5}", {"train": {"warmup_iter": 5}}, ["train.warmup_steps: read as 'warmup_iter'"]),
     ("train: {warmup_steps: 5, warmup_iter: 6}", {"train": {"warmup_iter": 6}}, ["train.warmup_steps: dropped: "
      "'warmup_iter' is there too"]),

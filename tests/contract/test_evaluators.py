@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -10,9 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from evaluators.pointed import Describing, write_pairs
 from gradloom.datasets.random_dataset import RandomDataset
 from gradloom.engine.measuring import carried
-from gradloom.parts import DatasetChoice, Evaluator, Port
+from gradloom.injectors._diffusion import DiffusionArgs
+from gradloom.injectors._noise_schedules import BetaSchedule
+from gradloom.injectors.gaussian_diffusion_inference import GaussianDiffusionInference
+from gradloom.parts import DatasetChoice, Evaluator, Inner, Port
 
 SIZES = (4, 4, 3, 4, 1)  # of batches
 
@@ -38,6 +43,21 @@ def labels(size: int) -> Tensor:
     return torch.randint(5, (size,))
 
 
+class Painter(nn.Module):
+    def forward(self, x: Tensor, timesteps: Tensor, low_res: Tensor) -> Tensor:
+        return low_res.sin()
+
+
+def drawing(size: int) -> Inner:
+    return Inner(DRAWING, {"generator": Painter()}, {"model_input_keys": {"low_res": images(size)}})
+
+
+DRAWING = GaussianDiffusionInference(
+    generator="g", out="out", model_input_keys={"low_res": "lq"}, output_scale_factor=1, respaced_timestep_spacing=2,
+    use_ddim=True, noise_type="zero", beta_schedule=BetaSchedule("cosine", 4),
+    diffusion_args=DiffusionArgs("start_x", "fixed_small"),
+)  # fmt: skip
+DRAWING.setup()
 CRITIC = Critic()
 
 
@@ -72,6 +92,19 @@ def several(size: int) -> nn.Module:
     return SEVERAL
 
 
+class Flow(nn.Conv2d):
+    def forward(self, x: Tensor, small: Tensor, add_gt_noise: bool) -> tuple[list[Tensor], Tensor]:
+        latent: Tensor = super().forward(x)
+        return [latent[:, :1], latent], small
+
+
+FLOW = Flow(3, 3, 1)
+
+
+def flow(size: int) -> nn.Module:
+    return FLOW
+
+
 IMAGES = Path(sklearn.__file__).parent / "datasets" / "images"
 GENERATED = {"for_": network, "network": critic, "batch_size": 2}
 FOLDER = GENERATED | {"image_size": 12, "real_fid_path": IMAGES}
@@ -79,15 +112,30 @@ SMALL = DatasetChoice("random_dataset", RandomDataset, {"hq_shape": (3, 12, 12),
 ENLARGED = GENERATED | {"scale": 2, "dataset": SMALL}
 PAIR = {"fake": images, "real": images}
 
+DESCRIBING = Describing()
+
+
+def describing(size: int) -> nn.Module:
+    return DESCRIBING
+
+
+PLACE = TemporaryDirectory()
+POINTS = write_pairs(Path(PLACE.name) / "pairs", [((1, 2), (3, 4)), ((5, 5), (6, 7)), ((0, 0), (1, 1))])
+
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "accuracy": [{"logits": logits, "labels": labels}],
     "fid": [PAIR | {"network": critic}],
     "fid_for_structural_nets": [ENLARGED],
+    "flow_gaussian_nll": [{"for_": flow, "batch_size": 2, "dataset": SMALL}],
     "grid": [{"images_": [images, images], "count": 6}],
     "kid": [PAIR | {"network": critic, "subset_size": 9, "subsets": 4}],
     "mean": [{"value": images}, {"value": images, "batch": labels}],
     "psnr": [PAIR, PAIR | {"against": images, "per_image": True}],
+    "single_point_pair_contrastive_eval": [
+        {"for_": describing, "batch_size": 2, "quantity": 3, "similar_set_args": POINTS, "dissimilar_set_args": POINTS}
+    ],
     "spread": [{"value": logits}],
+    "sr_diffusion_fid": [{"diffusion_params": drawing, "real": images, "network": critic, "fid_batch_size": 3}],
     "sr_fid": [ENLARGED],
     "sr_style_transfer": [FOLDER | {"scale": 2, "embedding_generator": network}],
     "ssim": [PAIR, PAIR | {"against": images, "crop_border": 0}],
@@ -108,7 +156,7 @@ CASES = [
 def made(name: str, example: dict[str, Any]) -> Evaluator:
     named = {
         option: tuple(f"{option}_{number}" for number in range(len(value))) if isinstance(value, list)
-        else option if callable(value) else value
+        else DRAWING if value is drawing else option if callable(value) else value
         for option, value in example.items()
     }  # fmt: skip
     evaluator: Evaluator = Evaluator.registry.find(name)(**named)

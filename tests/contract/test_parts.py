@@ -55,6 +55,10 @@ def video() -> Tensor:
     return torch.rand(2, 3, 3, 6, 6, requires_grad=True)
 
 
+def tiles() -> Tensor:
+    return torch.rand(2, 5, 3, 4, 4, requires_grad=True)
+
+
 def sizes() -> list[int]:
     return [2, 2, 3, 6, 6]
 
@@ -233,6 +237,10 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "noise": [{"in_": images, "shape": [8]}],
         "normalize": [{"in_": images, "shift": 0.5, "scale": 2.0}],
         "pad": [{"in_": images, "multiple": 4}],
+        "progressive_zoom_generator": [
+            {"generator": network, "in_": tiles, "hq": tiles, "depth": 2, "num_branches": 3}
+            | {"feed_gen_output_into_input": False},
+        ],
         "random_crop": [{"in_": images, "dim_in": 6, "dim_out": 4}],
         "random_shift": [{"in_": images, "max_shift": 2}],
         "recompose_dimension": [{"in_": images, "reverse_shape": sizes, "reverse_permute": order}],

@@ -174,6 +174,21 @@ def test_views_are_drawn_from_torchs_generator():
     assert not torch.equal(seen[0], VIEWS[0])
 
 
+@pytest.mark.parametrize("normalize", [None, "imagenet"])
+def test_views_can_be_followed_without_values(normalize):
+    pytest.importorskip("kornia")
+    with torch.device("meta"):
+        network = Byol(small(), image_size=16, hidden_layer="body", normalize=normalize)
+    assert network.to("meta")(*torch.rand(2, 4, 3, 16, 16, device="meta")).is_meta
+
+
+def test_options_that_do_not_go_together_are_refused():
+    with pytest.raises(
+        ValueError, match="normalize: it says of which images views are drawn; with 'aug_enable: false'"
+    ):
+        byol(normalize="imagenet")
+
+
 def test_weights_have_the_ancestors_names():
     names = set(byol().state_dict())
     assert {

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import group_norm, interpolate, leaky_relu
 
-from gradloom.networks._rrdb_features import Bypassed
+from gradloom.networks._rrdb import Bypassed
 from gradloom.networks.rrdb_latent_wrapper import RRDBLatentWrapper
 from gradloom.networks.rrdb_srflow import RRDBSRFlow
 

@@ -207,6 +207,8 @@ def test_networks_have_as_many_weights_as_the_published_ones():
     with torch.device("meta"):
         assert count(StyleGAN2Generator(1024)) == 30_370_060
         assert count(StyleGAN2Discriminator(1024)) == 29_012_513
+        assert count(StyleGAN2Generator(256, channel_multiplier=1)) == 24_767_458
+        assert count(StyleGAN2Discriminator(256, channel_multiplier=1)) == 24_001_089
 
 
 def test_weights_have_the_names_they_are_passed_around_by():

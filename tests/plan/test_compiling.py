@@ -214,6 +214,14 @@ def test_what_is_shown_or_measured_is_not_left_out(tmp_path: Path) -> None:
     assert notices(load(tmp_path, SOUND, more, VAL, "eval={evaluators: {a: {type: grid, images: [more]}}}")) == []
 
 
+def test_what_is_to_be_shown_and_is_never_written_is_said(tmp_path: Path) -> None:
+    plan = load(tmp_path, SOUND, "logger={visuals: [fake, cropped]}")
+    (notice,) = notices(plan)
+    assert notice.startswith("logger.visuals[1]: nothing writes 'cropped', so it is not shown; known: ")
+    (message,) = refused(tmp_path, SOUND, "logger={visuals: [fakes]}")
+    assert "nothing writes 'fakes'; did you mean 'fake'?" in message
+
+
 def test_what_is_shown_has_to_be_there_whenever_it_is_written(tmp_path: Path) -> None:
     seldom = "steps.generator_step.injectors.seldom={type: direct, in: fake, out: seldom, every: 2}"
     derived = "steps.generator_step.injectors.derived={type: direct, in: seldom, out: derived}"

@@ -247,7 +247,7 @@ def measured(folder: Path, evaluators: str, *changes: str) -> dict[str, Any]:
     noise = torch.get_rng_state()
     Generator.calls = 0
     try:
-        Evaluation(trainer, open_dataset(plan.datasets["val"])).start(run)
+        Evaluation(trainer, {"val": open_dataset(plan.datasets["val"])}).start(run)
     except Exception as error:
         return {"error": [type(error).__name__, str(error)], "said": heard.said}
     assert torch.equal(noise, torch.get_rng_state())

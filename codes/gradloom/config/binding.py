@@ -57,7 +57,7 @@ def bind(
     parameters = {name.rstrip("_"): (name, hint, default) for name, hint, default in parameters_of(target)}
     parameters = {option: parameter for option, parameter in parameters.items() if option not in {*skip, *hidden}}
     arguments: dict[str, Any] = {}
-    others = _others(target)
+    others = others_of(target)
     meant = set()
     for option, child in node.value.items():
         if option in skip:
@@ -118,7 +118,7 @@ def parameters_of(target: Callable[..., Any]) -> tuple[tuple[str, Any, Any], ...
     )
 
 
-def _others(target: Callable[..., Any]) -> Any:
+def others_of(target: Callable[..., Any]) -> Any:
     """What a class or function takes by any other name, as it annotates its `**options`; None where it takes none."""
     function = getattr(target, "__init__") if isinstance(target, type) else target
     for name, parameter in inspect.signature(target).parameters.items():

@@ -4,6 +4,7 @@ from fnmatch import fnmatchcase
 
 _AUDIO = "the ancestor's is for audio, which is left out; Gradloom trains networks of images"
 _TEXT = "the ancestor's is for speech or text, which are left out; Gradloom trains networks of images"
+_FLOW = "it is left out; write which_model: raft, another network of flows"
 _TRIAL = "it was a trial of the ancestor's and is left out; a file under 'plugins' may define it"
 
 _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -28,10 +29,11 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         _TEXT: ("autoregressive_codegen*", "clip", "clvp", "ctc_code_generator", "unified_voice*"),
         _TRIAL: (
-            "RRDBNetBypass", "discriminator_vgg_448", "stylegan_vgg", "stylegan2_lucidrains", "rrdb_diffusion",
+            "stylegan2_lucidrains", "rrdb_diffusion",
             "unet_diffusion_latent_guide", "resnet50_weighted_conv", "wide_kernel_vgg", "twin_cifar", "spinenet*",
-            "vit_latent", "pwc_humanflow",
+            "vit_latent",
         ),
+        _FLOW: ("pwc_humanflow", "flownet*"),
     },
     "dataset": {
         _AUDIO: (

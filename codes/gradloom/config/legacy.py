@@ -251,6 +251,8 @@ _OF_FLOWS = {
     "condFtAffine": "it had no effect",
 }
 
+_INJECTORS = ("steps.*.injectors", "eval.injectors")
+
 
 def _asks_for_directions(value: Any) -> bool:
     """Whether a `batch_size_optimizer` is the one that waits for gradients to agree."""
@@ -316,6 +318,10 @@ RULES = (
     Rule("networks.*.do_checkpointing", rename("checkpointing_enabled")),
     Rule("networks.*.wandb_debug", forget("it watched a network in Weights & Biases")),
     Rule("networks.*.args", rename("kwargs")),
+    *(
+        Rule("networks.*.scale", of(f"discriminator_vgg_{kind}", forget("it was never read")))
+        for kind in ("128", "128_gn")
+    ),
     Rule("networks.*.K", of("srflow", move_under("flow"))),
     Rule("networks.*.pretrain_rrdb", of("srflow", start_part("RRDB"))),
     Rule("networks.*.pretrain_path", of("rrdb_latent_wrapper", start_part("wrappedRRDB"))),
@@ -330,8 +336,9 @@ RULES = (
         "steps.*.check_grads_for_nan",
         forget("an update with gradients that are not finite is always skipped; see 'nan'"),
     ),
-    Rule("steps.*.injectors.*.subinjectors", hand_down("step_interleave", "in", "out")),
-    Rule("steps.*.injectors.*.subtype", nest(for_each={"aslist"})),
+    *(Rule(f"{place}.*.subinjectors", hand_down("step_interleave", "in", "out")) for place in _INJECTORS),
+    *(Rule(f"{place}.*.subtype", nest(for_each={"aslist"})) for place in _INJECTORS),
+    *(Rule(f"{place}.*.scale", forget(""), only=_is(None)) for place in _INJECTORS),
     Rule("steps.*.losses.*.subtype", nest(recurrent={"recurrent_weights"}, for_element={"index"})),
     Rule("steps.*.injectors.*.fp16", forget("the run's precision holds for all"), only=_is(True)),
     Rule("steps.*.injectors.*.use_ema_model", rename("use_ema")),
@@ -339,6 +346,8 @@ RULES = (
     Rule("train.val_freq_megasamples", refuse("not supported; write val_freq, in iterations"), refuses=True),
     Rule("train.warmup_steps", rename("warmup_iter")),
     Rule("train.ema_on_cpu", forget(""), only=_OFF),
+    Rule("eval.evaluators.*.type", write("flow_gaussian_nll"), only=_is("flownet_gaussian")),
+    Rule("eval.evaluators.*.dataset.eval", forget("it was never read")),
     Rule("train.ema_on_cpu", forget("averages are where their networks are, and follow each update")),
     Rule("train.auto_collate", forget(""), only=_is(None)),
     Rule("train.batch_size_optimizer", forget(""), only=_OFF),

@@ -221,7 +221,7 @@ class Sections:
 
 _TREES = ("networks", "steps", "datasets")  # compiled into the plan, with the parts under `eval`
 _PARTS = ("injectors", "evaluators")
-_OPTIONAL = (
+OPTIONAL = (
     "eval",
     "logger",
     "checkpoints",
@@ -239,7 +239,7 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
     root, found = document.root, list[Fault]()
     if root is None:
         return None
-    fields = {key: node for key, node in root.fields.items() if node.value is not None or key not in _OPTIONAL}
+    fields = {key: node for key, node in root.fields.items() if node.value is not None or key not in OPTIONAL}
     unknown = fields.keys() - Sections.__dataclass_fields__.keys() - {*_TREES}
     for tree in _TREES:
         if tree in fields and not isinstance(fields[tree].value, dict):

@@ -76,7 +76,7 @@ def _fit(trainer: Trainer, beginning: Start) -> None:
         if run.last:
             run.log.say(f"{trainer.iteration:,} iterations are done already; raise train.niter to go on")
             return
-        run.hooks = _hooks(trainer, beginning.report.datasets.get("val"))
+        run.hooks = _hooks(trainer, beginning.report.datasets)
         run.load(kept)
         _train(run, beginning.report.datasets["train"])
         _tell(run)
@@ -95,7 +95,7 @@ def _sinks(trainer: Trainer, folder: RunFolder) -> Sequence[Sink]:
     return sinks
 
 
-def _hooks(trainer: Trainer, validation: Dataset[Any] | None) -> dict[str, Hook]:
+def _hooks(trainer: Trainer, datasets: Mapping[str, Dataset[Any]]) -> dict[str, Hook]:
     """What is done besides training, in this order."""
     sections = trainer.plan.sections
     every = sections.logger.print_freq
@@ -105,7 +105,7 @@ def _hooks(trainer: Trainer, validation: Dataset[Any] | None) -> dict[str, Hook]
         "guard": Guard(sections.nan, metrics, every),
         "metrics": metrics,
         "images": Images(sections.logger, sections.train.niter),
-        "evaluation": Evaluation(trainer, validation),
+        "evaluation": Evaluation(trainer, datasets),
     }
     if sections.early_stopping:
         hooks["early_stopping"] = EarlyStopping(sections.early_stopping)

@@ -61,8 +61,9 @@ def _changes(root: str, iterations: int) -> list[str]:
 def _in_small(file: Path, overrides: Iterable[str]) -> Plan:
     """The plan, with a few samples to measure by."""
     plan = load(file, overrides)
-    few = plan.datasets["val"].batch_size * _BATCHES_MEASURED if plan.measures else 0
-    return replace(plan, measures=tuple(replace(one, samples=min(one.samples or few, few)) for one in plan.measures))
+    few = {phase: dataset.batch_size * _BATCHES_MEASURED for phase, dataset in plan.datasets.items()}
+    fewer = (replace(one, samples=min(one.samples or few[one.phase], few[one.phase])) for one in plan.measures)
+    return replace(plan, measures=tuple(fewer))
 
 
 def _run(plan: Plan, resume: bool) -> Trainer:

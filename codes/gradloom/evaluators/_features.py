@@ -35,7 +35,7 @@ class Describing(Evaluator):
     def check(self) -> None:
         """Refuse a range that does not go upwards, and options of Inception where it has no part."""
         check_range(self.range)
-        if self.network is not None and (self.weights or self.download or self.range != (0.0, 1.0)):
+        if self.network is not None and (self.weights or self.download or self.range != type(self).range):
             raise ValueError("range, weights and download are for Inception; with a 'network' they have no effect")
 
     def needs(self) -> Iterable[Need]:

@@ -21,12 +21,14 @@ Images = Mapping[str, Tensor]
 class Generated(Describing):
     """Compares images that it lets a generator make with real ones, by the Frechet distance of their features.
 
-    All is done with the first batch of the validation set that it is shown, of which it uses nothing. The ancestor
+    All is done with the first batch of the validation set that it is shown, of which it uses nothing; where all
+    evaluators are such, there need be none. The ancestor
     wrote the images into files, and measured the network as it was, partly in training mode; write `for: generator.ema`
     to measure the average, as is usual.
     """
 
     metric: ClassVar[str] = "fid"
+    own_data: ClassVar[bool] = True
 
     for_: Net | None = None  # the generator, such as `generator.ema`
     batch_size: Annotated[int, Gt(0)]  # images that are made at a time

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradloom.injectors._precision import in_full
 from gradloom.parts import widen
 
 
@@ -18,8 +19,8 @@ def call(network: nn.Module, method: str | None, names: Any, values: Any, consta
 
 def call_in_full(network: nn.Module, method: str | None, names: Any, values: Any, constants: Mapping[str, Any]) -> Any:
     """Call a network as `call` does, without half precision, and with inputs that are not in it."""
-    devices = {parameter.device.type for parameter in network.parameters()} or {"cpu"}
-    with torch.autocast(devices.pop(), enabled=False):
+    devices = (parameter.device for parameter in network.parameters())
+    with in_full(next(devices, torch.device("cpu"))):
         return call(network, method, names, _widened(values), constants)
 
 

@@ -25,7 +25,7 @@ class DiffusionArgs:
 
     model_mean_type: Literal["epsilon", "start_x", "previous_x"]
     model_var_type: Literal["learned", "fixed_small", "fixed_large", "learned_range"]
-    loss_type: Literal["mse", "rescaled_mse", "kl", "rescaled_kl"] = "mse"
+    loss_type: Literal["mse", "rescaled_mse", "kl", "rescaled_kl"] = "mse"  # what training goes by
     rescale_timesteps: bool = False  # the network is told of timesteps as if there were 1000
     conditioning_free: bool = False  # sampling leans away from what the network says without its condition
     conditioning_free_k: float = 1.0  # how far

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gradloom.injectors._precision import in_full
 from gradloom.parts import widen
 
 
 def flow_between(network: nn.Module, first: Tensor, second: Tensor) -> Tensor:
     """The flow from one image to another, (B, C, H, W) each, without gradients and not in half precision."""
     pair = torch.stack([widen(first), widen(second)], dim=2)
-    with torch.no_grad(), torch.autocast(pair.device.type, enabled=False):
+    with torch.no_grad(), in_full(pair.device):
         flow: Tensor = network(pair)
     return flow
 
@@ -30,7 +31,7 @@ def warp(images: Tensor, flow: Tensor) -> Tensor:
     columns = torch.arange(width, device=flow.device) + flow[:, 0]
     rows = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
     places = torch.stack([_spread(columns, width), _spread(rows, height)], dim=-1)
-    with torch.autocast(images.device.type, enabled=False):
+    with in_full(images.device):
         return F.grid_sample(widen(images), places.to(widen(images).dtype), padding_mode="border", align_corners=True)
 
 

@@ -14,6 +14,8 @@ from gradloom.injectors._noise_schedules import BetaSchedule
 from gradloom.injectors._timesteps import BySecondMoment, Uniform, spread
 from gradloom.parts import Arguments, Injector, Net, Read, Write, widen
 
+Positive = Annotated[int, Gt(0)]
+
 
 class GaussianDiffusion(Injector, type="gaussian_diffusion"):
     """Adds noise to images as much as random timesteps say, lets a network take it off, and writes what that costs.
@@ -39,21 +41,19 @@ class GaussianDiffusion(Injector, type="gaussian_diffusion"):
     in_: Read
     beta_schedule: BetaSchedule
     diffusion_args: DiffusionArgs
-    sampler_type: Literal["uniform", "loss-second-moment"]
+    sampler_type: Literal["uniform", "loss-second-moment"]  # how timesteps are drawn
     model_input_keys: dict[str, Arguments] = field(default_factory=dict)  # state keys or constants, by keyword
     out: Write
-    out_key_vb_loss: Write | None = None
-    out_key_x_start: Write | None = None
+    out_key_vb_loss: Write | None = None  # the terms of the variational bound
+    out_key_x_start: Write | None = None  # the images that the network means
     out_key_upper_quantile_mse_loss: Write | None = None  # the mean of out over the last quarter of timesteps
     out_key_mid_upper_quantile_mse_loss: Write | None = None  # that over the third quarter
     out_key_sampler_warmed_up: Write | None = None  # 1 once all timesteps have losses that loss-second-moment goes by
     extra_model_output_keys: tuple[Write, ...] = ()  # for what the network returns beside its prediction
     deterministic_timesteps_every: Annotated[int, Ge(0)] = 0  # iterations whose timesteps are spread evenly; 0 is none
-    deterministic_sampler_expected_batch_size: Annotated[int, Gt(0)] | None = (
-        None  # samples of an iteration that together pass all timesteps; None is those of each micro-batch
-    )
-    causal_mode: bool = False
-    causal_slope_range: tuple[float, float] | None = None
+    deterministic_sampler_expected_batch_size: Positive | None = None  # samples to spread them over; a micro-batch's
+    causal_mode: bool = False  # refused: it is for sequences
+    causal_slope_range: tuple[float, float] | None = None  # refused: it is for sequences
     preprocess_fn: str | None = None  # a method of the network that is called with (images, timesteps, diffusion)
     channel_balancer_proportion: Annotated[float, Gt(0)] | None = None  # leave channels out, those with small errors
     channel_restriction_low: Annotated[int, Ge(0)] | None = None  # only errors of the channels from this one on count

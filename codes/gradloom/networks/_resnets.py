@@ -1,12 +1,12 @@
 """torchvision's ResNets, with published weights or those of a file."""
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from torch import nn
 from torchvision.models import ResNet, WeightsEnum
+
+from gradloom.networks._weights import fill
 
 
 class Classifier(ResNet):  # type: ignore[misc]
@@ -30,23 +30,11 @@ class Classifier(ResNet):  # type: ignore[misc]
         if pretrained and weights:
             raise ValueError("weights: 'pretrained: true' asks for the published ones; keep one of the two")
         if weights:
-            _fill(self, weights)
+            fill(self, weights, "weights")
         elif pretrained and not self.fc.weight.is_meta:
             self.load_state_dict(_published(published))
         if custom_head_logits is not None:
             self.fc = nn.Linear(self.fc.in_features, custom_head_logits)
-
-
-def _fill(network: nn.Module, file: Path) -> None:
-    if not file.is_file():
-        raise ValueError(f"weights: there is no file {file}")
-    try:
-        network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except (UnpicklingError, EOFError, RuntimeError, TypeError, AttributeError) as error:
-        said = " ".join(str(error).split())
-        raise ValueError(
-            f"weights: {file} does not hold weights of this network as torchvision has them: {said}"
-        ) from error
 
 
 def _published(weights: WeightsEnum) -> Any:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
-from gradloom.networks.RRDBNet import ResidualInResidual
+from gradloom.networks._rrdb import Bypassed, ResidualInResidual
 
 
 class RRDBFeatures(nn.Module):
@@ -60,37 +60,6 @@ class RRDBFeatures(nn.Module):
         """The image that the largest features amount to."""
         shown: Tensor = self.conv_last(leaky_relu(self.conv_hr(leaky_relu(largest, 0.2)), 0.2))
         return shown
-
-
-class Bypassed(ResidualInResidual):
-    """A block of ESRGAN's whose detail is weighed, pixel by pixel, by what it looks at, (B, nf, H, W) to the same."""
-
-    def __init__(self, nf: int, gc: int) -> None:
-        super().__init__(nf, gc)
-        self.bypass = nn.Sequential(
-            _Layer(2 * nf, nf, norm=True, bias=True), _Layer(nf, nf // 2), _Layer(nf // 2, 1, last=True), nn.Sigmoid()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features to features of the same shape."""
-        detail = self.rdb3(self.rdb2(self.rdb1(x)))
-        return x.add(detail * self.bypass(torch.cat([x, detail], 1)), alpha=0.2)
-
-
-class _Layer(nn.Module):
-    """A convolution, with a norm and an activation where it has them, (B, given, H, W) to (B, made, H, W)."""
-
-    def __init__(self, given: int, made: int, norm: bool = False, bias: bool = False, last: bool = False) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(given, made, 3, padding=1, bias=bias)
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="linear" if last else "relu")
-        self.gn = nn.GroupNorm(8, made) if norm else nn.Identity()
-        self.silu = nn.Identity() if last else nn.SiLU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Features to features."""
-        made: Tensor = self.silu(self.gn(self.conv(x)))
-        return made
 
 
 def stacked(blocks: Sequence[Tensor], like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Bootstrap Your Own Latent: a network learns features from two views of each image, without labels."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -20,7 +21,7 @@ class Byol(Bootstrap):
     `online_encoder.net`, up to `hidden_layer`. Weights have the names of DL-Art-School.
 
     `aug_enable` draws another random view of each image first: jitter of colours, grey, mirror, blur, a random part. It
-    needs images in [0, 1], since jitter cuts off the rest; switch it off where the dataset draws views or normalizes.
+    needs images in [0, 1], or to know how they were normalized; switch it off where the dataset draws the views.
 
     Raises `ValueError` where the subnet has no such layer, and for options that do not go together.
     """
@@ -33,6 +34,7 @@ class Byol(Bootstrap):
         use_structural_mlp: bool = False,  # a head with two strided convolutions, for a layer that makes maps
         positional_dims: Literal[1, 2] = 2,  # 2 for images, 1 for sequences (B, channels, image_size)
         aug_enable: bool = True,
+        normalize: Literal["imagenet", "stylegan2_norm"] | None = None,  # how images come, if not in [0, 1]
         projection_size: Positive = 256,
         projection_hidden_size: Positive = 4096,
         moving_average_decay: Decay = 0.99,  # of the slow copy, each iteration
@@ -41,6 +43,8 @@ class Byol(Bootstrap):
     ) -> None:
         if aug_enable and (positional_dims, channels) != (2, 3):
             raise ValueError("aug_enable: views are drawn of RGB images only; write 'aug_enable: false'")
+        if normalize and not aug_enable:
+            raise ValueError("normalize: it says of which images views are drawn; with 'aug_enable: false' remove it")
         sizes = {"outputs": projection_size, "hidden": projection_hidden_size}
 
         def projector(shape: Size) -> nn.Module:
@@ -50,7 +54,7 @@ class Byol(Bootstrap):
         encoder = Encoder(subnet.build(), hidden_layer, projector, example)
         predictor = head(projection_size, **sizes)
         super().__init__(encoder, predictor, moving_average_decay, moving_average_steps)
-        self.augment: nn.Module | None = _views(image_size) if aug_enable else None
+        self.augment = _views(normalize, image_size) if aug_enable else None
 
     def forward(self, one: Tensor, two: Tensor) -> Tensor:
         """Two views, sample by sample of the same images, to the loss."""
@@ -80,7 +84,7 @@ def _structural_head(shape: Size, outputs: int, hidden: int) -> nn.Module:
     return nn.Sequential(OrderedDict(net=nn.Sequential(*layers, nn.Flatten(), *mlp(flat, outputs, hidden))))
 
 
-def _views(image_size: int) -> nn.Module:
+def _views(normalized: Literal["imagenet", "stylegan2_norm"] | None, image_size: int) -> Callable[[Tensor], Tensor]:
     from gradloom.networks._views import views  # imports kornia, which most runs do not need
 
-    return views(image_size)
+    return views(normalized, image_size)

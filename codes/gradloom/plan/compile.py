@@ -6,7 +6,7 @@ from pathlib import Path
 from gradloom.config.document import Document, read
 from gradloom.config.node import Node
 from gradloom.config.sections import Sections, sections
-from gradloom.errors import Fault, OptionsError, in_order, suggest
+from gradloom.errors import Fault, OptionsError, closest, in_order, suggest
 from gradloom.plan.dataflow import Writers, check, reached, unread
 from gradloom.plan.measures import measures
 from gradloom.plan.pieces import Pieces
@@ -56,7 +56,7 @@ def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault]) 
     pieces.broken |= {".".join(fault.path.split(".")[:2]) for fault in found}
     measured = measures(pieces)
     notices = [*document.notices, *pieces.notices, *_check_training(pieces, writers)]
-    _check_visuals(pieces, writers)
+    notices += _check_visuals(pieces, writers)
     check_watched(pieces)
     check_spread(pieces)
     faults += pieces.faults
@@ -111,9 +111,15 @@ def _check_sorting(pieces: Pieces, given: Iterable[str] | None) -> None:
         pieces.faults.append(node.fault(f"a batch has no {key!r}; {suggest(key, given)}"))
 
 
-def _check_visuals(pieces: Pieces, writers: Writers) -> None:
-    """See that what is to be shown is written by something."""
+def _check_visuals(pieces: Pieces, writers: Writers) -> list[Fault]:
+    """See that what is to be shown is written by something; if it is not and looks like no slip, say that it is not."""
+    notices: list[Fault] = []
     logger = pieces.root.get("logger")
     for node in logger.fields["visuals"].items if logger and "visuals" in logger.fields else ():
         if isinstance(node.value, str) and node.value not in writers and node.value not in pieces.assumed:
-            pieces.faults.append(node.fault(f"nothing writes {node.value!r}; {suggest(node.value, writers)}"))
+            hint = suggest(node.value, writers)
+            if closest(node.value, writers):
+                pieces.faults.append(node.fault(f"nothing writes {node.value!r}; {hint}"))
+            else:
+                notices.append(node.fault(f"nothing writes {node.value!r}, so it is not shown; {hint}"))
+    return notices

@@ -35,7 +35,7 @@ def listing(plan: Plan) -> str:
     for measure in plan.measures:
         other = measure.stands_in
         whom = [f"{other} in place of {other.removesuffix('.ema')}"] if other else []
-        lines += ["", _commented(f"measure {measure.samples or 'all'} samples of val:", whom)]
+        lines += ["", _commented(f"measure {measure.samples or 'all'} samples of {measure.phase}:", whom)]
         lines += [f"    {_injector(call)}" for call in measure.injectors]
         lines += [_commented(f"    {call.name} = {_call(call.part)}", _gates(call.gate)) for call in measure.calls]
     return "\n".join(lines)
@@ -123,7 +123,8 @@ def _value(value: Any) -> str:
     if isinstance(value, Choice):
         return f"{value.name}({_arguments(value.arguments.items())})"
     if is_dataclass(value) and not isinstance(value, type):
-        return _value({field.name: getattr(value, field.name) for field in fields(value)})
+        each = {field: getattr(value, field.name) for field in fields(value)}
+        return _value({field.name: given for field, given in each.items() if given != field.default})
     if isinstance(value, dict):
         return f"{{{_arguments(value.items())}}}"
     return f"{value:g}" if isinstance(value, float) else str(value)

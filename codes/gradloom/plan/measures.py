@@ -1,12 +1,16 @@
-"""What is measured: evaluators that look at the same samples, with the injectors that make what they read."""
+"""What is measured: evaluators that look at the same samples, with the injectors that make what they read.
+
+An evaluator may look at a dataset of its own; it is one of the plan's, named after where it stands.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
+from gradloom.config.node import Node
 from gradloom.parts import Evaluator, Injector
 from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
-from gradloom.plan.plan import Call, Dataset, Measure
+from gradloom.plan.plan import Call, Dataset, Measure, Recipe
 from gradloom.plan.program import needed
 from gradloom.plan.validation import sized, validation_losses
 
@@ -16,13 +20,14 @@ def measures(pieces: Pieces) -> list[Measure]:
     section = pieces.root.get("eval")
     own = pieces.calls(Injector, section, "injectors", ())
     evaluators = pieces.calls(Evaluator, section, "evaluators", ())
-    val = pieces.datasets.get("val")
+    if "val" not in pieces.datasets and evaluators and all(call.part.own_data for call in evaluators):
+        pieces.datasets["val"] = _nothing(evaluators[0].node)
+    phases = {call: _phase(pieces, call) for call in evaluators}
     pure = section.get("pure") if section and pieces.sections.eval.pure else None
     losses = validation_losses(pieces.steps, pieces.notices) if pure else []
-    if val is None:
-        if "val" not in pieces.datasets and (asking := pure or (evaluators and evaluators[0].node)):
-            pieces.faults.append(asking.fault("there is no dataset to measure; add datasets.val"))
-        return []
+    asking = [*([pure] if pure else []), *(call.node for call, phase in phases.items() if phase == "val")]
+    if asking and "val" not in pieces.datasets:
+        pieces.faults.append(asking[0].fault("there is no dataset to measure; add datasets.val"))
     writers = {key: call for step in pieces.steps for call in step.injectors for key in call.writes}
     overridden = {key for call in own for key in call.writes}
     ours = [call for step in pieces.steps for call in step.injectors if not overridden & {*call.writes}]
@@ -30,23 +35,61 @@ def measures(pieces: Pieces) -> list[Measure]:
     for call in evaluators:
         if call.part.for_ is not None and call.part.for_ not in call.networks:  # else that has been looked at
             pieces.check_called(call.part.for_, call, pieces.faults)
-    groups: dict[tuple[str | None, int | None], list[Call[Evaluator]]] = {}
+    groups: dict[tuple[str, str | None, int | None], list[Call[Evaluator]]] = {}
     for call in evaluators:
-        groups.setdefault((call.part.for_, call.part.samples), []).append(call)
-    found = [_measure(pieces, tuple(calls), pool, val, writers, *key) for key, calls in groups.items()]
-    if losses:
-        before = len(pieces.faults)
-        measure = _measure(pieces, tuple(losses), pool, val, writers, None, None)
-        pieces.faults[before:] = [
-            replace(fault, message=f"while eval.pure measures, {fault.message}") for fault in pieces.faults[before:]
-        ]
-        found.append(replace(measure, calls=sized(losses, measure.inputs)))
+        groups.setdefault((phases[call], call.part.for_, call.part.samples), []).append(call)
+    found = [
+        _measure(pieces, tuple(calls), pool, writers, dataset, stands_in, samples)
+        for (phase, stands_in, samples), calls in groups.items()
+        if (dataset := pieces.datasets.get(phase))
+    ]
+    if losses and (val := pieces.datasets.get("val")):
+        found.append(_pure(pieces, losses, pool, writers, val))
     return found
 
 
+def _pure(
+    pieces: Pieces, losses: list[Call[Evaluator]], pool: list[Call[Injector]],
+    writers: Mapping[str, Call[Injector]], val: Dataset,
+) -> Measure:  # fmt: skip
+    """What `eval.pure` measures: the losses of all steps."""
+    before = len(pieces.faults)
+    measure = _measure(pieces, tuple(losses), pool, writers, val, None, None)
+    pieces.faults[before:] = [
+        replace(fault, message=f"while eval.pure measures, {fault.message}") for fault in pieces.faults[before:]
+    ]
+    return replace(measure, calls=sized(losses, measure.inputs))
+
+
+def _phase(pieces: Pieces, call: Call[Evaluator]) -> str:
+    """The dataset that an evaluator is shown, which joins the others if it is its own."""
+    own = call.part.looks_at()
+    if own is None:
+        return "val"
+    choice, batch_size = own
+    node = call.node.fields["dataset"]
+    recipe = Recipe(choice.make, choice.arguments, node)
+    pieces.datasets[node.path] = Dataset(node.path, choice.name, recipe, choice.keys, batch_size, 0, pin_memory=False)
+    return node.path
+
+
+class Nothing:
+    """The validation set of evaluators that bring their own: one sample, which nobody reads."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> dict[str, int]:
+        return {"nothing": range(1)[index]}
+
+
+def _nothing(node: Node) -> Dataset:
+    return Dataset("val", "nothing", Recipe(Nothing, {}, node), ("nothing",), batch_size=1, workers=0, pin_memory=False)
+
+
 def _measure(
-    pieces: Pieces, calls: tuple[Call[Evaluator], ...], pool: list[Call[Injector]], val: Dataset,
-    writers: Mapping[str, Call[Injector]], stands_in: str | None, samples: int | None,
+    pieces: Pieces, calls: tuple[Call[Evaluator], ...], pool: list[Call[Injector]],
+    writers: Mapping[str, Call[Injector]], val: Dataset, stands_in: str | None, samples: int | None,
 ) -> Measure:  # fmt: skip
     injectors = tuple(needed(pool, [key for call in calls for key in call.reads]))
     known = {*(val.keys or ()), *(key for call in pool for key in call.writes)}
@@ -61,4 +104,4 @@ def _measure(
             elif key not in pieces.assumed:
                 pieces.faults.append(unwritten(call, key, known, writers))
         written |= dict.fromkeys(call.writes)
-    return Measure(calls, injectors, tuple(inputs), stands_in, samples)
+    return Measure(calls, injectors, tuple(inputs), stands_in, samples, val.phase)

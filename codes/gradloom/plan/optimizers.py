@@ -63,7 +63,9 @@ class CommonOptions:
 
 _PARTED = "adamw_zero"
 _COMMON = frozenset(CommonOptions.__dataclass_fields__)
-_OURS = frozenset({"params", "maximize", "capturable", "differentiable", "adapt"})  # not for options to set
+NOT_FOR_OPTIMIZERS = frozenset(
+    {"params", "maximize", "capturable", "differentiable", "adapt"}
+)  # not for options to set
 
 
 def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimizer | None:
@@ -80,7 +82,7 @@ def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimi
         found.append(node.fault(f"expected options such as 'lr', got {node.show()}"))
     elif cls is not None:
         takes = {parameter for parameter, _, _ in parameters_of(cls)}
-        arguments = bind(cls, node, found, _COMMON, _OURS)
+        arguments = bind(cls, node, found, _COMMON, NOT_FOR_OPTIMIZERS)
         ours = {option: child for option, child in node.fields.items() if option in _COMMON}
         common = make(CommonOptions, replace(node, value=ours), found)
         if common:
@@ -163,7 +165,7 @@ def bind_lr_scheme(node: Node | None, train: Train, faults: list[Fault]) -> Reci
     if cls in (schemes.CosineAnnealingLR_Restart, schemes.ProgressiveMultiStepLR):
         found.append(node.fault(f"its options stand in 'train' itself; write only the name, {cls.__name__}"))
     elif cls is not None:
-        arguments = bind(cls, chosen, found, {"type"}, _NOT_OPTIONS)
+        arguments = bind(cls, chosen, found, {"type"}, NOT_FOR_SCHEMES)
         if "cycle_momentum" in inspect.signature(cls).parameters:
             arguments["cycle_momentum"] = False
         if not found:
@@ -176,7 +178,7 @@ def bind_lr_scheme(node: Node | None, train: Train, faults: list[Fault]) -> Reci
     return None if found else Recipe(schemes.TorchScheme, {"make": cls, "arguments": arguments}, node)
 
 
-_NOT_OPTIONS = frozenset({"optimizer", "last_epoch", "verbose", "scale_fn", "cycle_momentum"})
+NOT_FOR_SCHEMES = frozenset({"optimizer", "last_epoch", "verbose", "scale_fn", "cycle_momentum"})
 
 
 def check_starts(scheme: Recipe, steps: Iterable[Step], faults: list[Fault]) -> None:

@@ -208,7 +208,8 @@ class Measure:
     injectors: tuple[Call[Injector], ...]
     inputs: tuple[str, ...]  # the keys of a validation batch that are needed
     stands_in: str | None  # such as `generator.ema`, which is called where `generator` is named
-    samples: int | None  # None is the whole validation set, once
+    samples: int | None  # None is the whole dataset, once
+    phase: str = "val"  # of which dataset: the validation set, or one of an evaluator's own
 
 
 @dataclass(frozen=True)

@@ -36,20 +36,18 @@ class Outcome:
 class Evaluation(Hook):
     """Runs the evaluators every `val_freq` iterations, at the end, and before the start if `eval.at_start` says so."""
 
-    def __init__(self, trainer: Trainer, dataset: Dataset[Any] | None) -> None:
+    def __init__(self, trainer: Trainer, datasets: Mapping[str, Dataset[Any]]) -> None:
         plan = trainer.plan
         self.every, self.at_start = plan.sections.train.val_freq, plan.sections.eval.at_start
         self.first: dict[str, float] = {}
         self.measured = -1  # the iterations done at the last evaluation
-        self._dataset = dataset
-        self._rejects: Rejects | None = None
+        self._datasets = datasets
         self._run: Run | None = None  # once it has started
         calls = [call for measure in plan.measures for call in (*measure.calls, *measure.injectors)]
         for call in dict.fromkeys(calls):
             if call not in trainer.calls:
                 build.set_up(call, trainer.world.device)
-        if plan.measures:
-            self._rejects = Rejects(plan.datasets["val"], self._say)
+        self._rejects = {phase: Rejects(dataset, self._say) for phase, dataset in plan.datasets.items()}
 
     def state(self) -> dict[str, Any]:
         return {"first": dict(self.first), "measured": self.measured}
@@ -104,14 +102,12 @@ class Evaluation(Hook):
             run.outcome[name] = f"{value:.4g}" if then == value else f"{value:.4g}, at first {then:.4g}"
 
     def _measure(self, run: Run, measure: Measure, calls: Sequence[Call[Evaluator]], outcome: Outcome) -> None:
-        """Show evaluators the validation set, and ask them in the first process what they make of it."""
-        if self._dataset is None or self._rejects is None:
-            return
-        plan, world = run.trainer.plan, run.trainer.world
-        size, seed = plan.datasets["val"].batch_size, plan.sections.eval.seed
-        batches = Validation(self._dataset, size, measure.samples, seed, self._rejects.most)
+        """Show evaluators their dataset, and ask them in the first process what they make of it."""
+        plan, world, rejects = run.trainer.plan, run.trainer.world, self._rejects[measure.phase]
+        size, seed = plan.datasets[measure.phase].batch_size, plan.sections.eval.seed
+        batches = Validation(self._datasets[measure.phase], size, measure.samples, seed, rejects.most)
         interrupts = None if run.last else run.interrupts
-        Measuring(run.trainer, measure, calls, batches, self._rejects, interrupts).run()
+        Measuring(run.trainer, measure, calls, batches, rejects, interrupts).run()
         accord = Accord(world)
         if world.writes:
             accord.attempt(lambda: _take_in(outcome, measure, calls))

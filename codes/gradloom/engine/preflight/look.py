@@ -44,8 +44,7 @@ def _look(plan: Plan, device: torch.device, first: int, processes: int) -> Repor
         for batch in batches:
             rehearsal.look(iteration, opened["train"].per_epoch or 1, batch)
     unknown = findings.unknown
-    if "val" in opened:
-        measuring.look(plan, built, stage, opened["val"])
+    measuring.look(plan, built, stage, opened)
     state = memory.state_bytes(plan, built, optimizers)
     report.traffic = traffic.averaged(plan, built)
     report.room = room.look(plan, built, state, first, findings)
@@ -69,9 +68,9 @@ def _check_read(plan: Plan, iterations: list[int], opened: Mapping[str, Opened],
         routines = [routine for program in programs for routine in program.routines]
         actions = [action for routine in routines for action in (*routine.injectors, *routine.losses)]
         samples.check_read(opened["train"], list(dict.fromkeys(action.call for action in actions)), findings)
-    if "val" in opened:
-        for measure in plan.measures:
-            samples.check_read(opened["val"], [*measure.injectors, *measure.calls], findings)
+    for measure in plan.measures:
+        if measure.phase in opened:
+            samples.check_read(opened[measure.phase], [*measure.injectors, *measure.calls], findings)
 
 
 def _training_batches(opened: Mapping[str, Opened]) -> list[dict[str, Any]]:

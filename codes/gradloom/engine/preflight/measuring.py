@@ -1,5 +1,6 @@
-"""Measure without values: what each measure's injectors and evaluators do with a batch of the validation set."""
+"""Measure without values: what each measure's injectors and evaluators do with a batch of its dataset."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,13 +12,13 @@ from gradloom.engine.preflight.stage import Stage
 from gradloom.plan.plan import Measure, Plan
 
 
-def look(plan: Plan, models: Models, stage: Stage, opened: Opened) -> None:
+def look(plan: Plan, models: Models, stage: Stage, opened: Mapping[str, Opened]) -> None:
     """Find what is wrong with each measure, on the first batch that it will see."""
-    if opened.one is None:
-        return
     for measure in plan.measures:
-        size = min(opened.planned.batch_size, measure.samples or opened.length)
-        _measure(measure, models, stage, opened.batch(size))
+        one = opened.get(measure.phase)
+        if one is not None and one.one is not None:
+            size = min(one.planned.batch_size, measure.samples or one.length)
+            _measure(measure, models, stage, one.batch(size))
 
 
 def _measure(measure: Measure, models: Models, stage: Stage, batch: dict[str, Any]) -> None:

@@ -72,7 +72,7 @@ def open_all(plan: Plan, findings: Findings, processes: int) -> dict[str, Opened
     if "train" not in plan.datasets and plan.document.root:
         findings.fault(plan.document.root.fault("there is no dataset to train on; add datasets.train"))
     for phase, dataset in plan.datasets.items():
-        if phase == "val" and not plan.measures:
+        if phase == "val" and all(measure.phase != "val" for measure in plan.measures):
             continue
         try:
             made = open_dataset(dataset)
@@ -133,7 +133,7 @@ def check_read(opened: Opened, calls: list[Call[Any]], findings: Findings) -> No
     for call in calls:
         for key in dict.fromkeys(call.reads):
             if key not in known and key not in written:
-                holds = f"a sample of datasets.{opened.planned.phase} holds {_listed(opened.one)}"
+                holds = f"a sample of {opened.planned.recipe.node.path} holds {_listed(opened.one)}"
                 close = suggest(key, opened.one)
                 hint = f"; {close}" if close.startswith("did") else ""
                 findings.fault(call.fault(f"reads {key!r}, but {holds}{hint}", key))

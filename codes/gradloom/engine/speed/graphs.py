@@ -138,7 +138,14 @@ class Graphs:
         rates = [group["lr"] for optimizer in trainer.optimizers.values() for group in optimizer.param_groups]
         scheduled = [value for part in self._scheduled for value in part.scheduled_values()]
         inputs = [_form(batch.get(key)) for key in program.inputs]
-        return (id(program), trainer.micro_batches, len(trainer.tuning.choices), *inputs, *rates, *scheduled)
+        sections, iteration = trainer.plan.sections, trainer.iteration
+        marks = (
+            sections.train.modified(iteration),
+            sections.logs_after(iteration),
+            trainer.learning.waiting(iteration),
+        )
+        told = (id(program), trainer.micro_batches, len(trainer.tuning.choices), *marks)
+        return (*told, *inputs, *rates, *scheduled)
 
     def _count(self, kind: tuple[Any, ...]) -> int:
         """Count an iteration of a kind, and forget the kind that is longest ago."""
@@ -212,6 +219,8 @@ def _obstacles(trainer: Trainer) -> Iterator[str]:
         yield "anomaly_detection looks at each number"
     if sections.train.clear_state and sections.train.restarts:
         yield "train.clear_state drops what optimizers remember"
+    for name in trainer.taking_part.acting:
+        yield f"networks.{name}: it takes part in iterations by methods of its own"
     for name, network in trainer.plan.networks.items():
         if network.checkpointing:
             yield f"networks.{name}: its blocks are computed anew, with random numbers that the host keeps"
