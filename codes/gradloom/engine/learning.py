@@ -39,6 +39,10 @@ class Learning:
         }
         self._asleep: Collection[nn.Parameter] = ()
 
+    def waiting(self, iteration: int) -> int:
+        """How many parameters wait for their iteration."""
+        return sum(iteration < start for start in self.starts.values())
+
     def begin(self, iteration: int) -> None:
         """Keep parameters as they are whose iteration has not come."""
         if self.starts:

@@ -138,7 +138,14 @@ class Graphs:
         rates = [group["lr"] for optimizer in trainer.optimizers.values() for group in optimizer.param_groups]
         scheduled = [value for part in self._scheduled for value in part.scheduled_values()]
         inputs = [_form(batch.get(key)) for key in program.inputs]
-        return (id(program), trainer.micro_batches, len(trainer.tuning.choices), *inputs, *rates, *scheduled)
+        sections, iteration = trainer.plan.sections, trainer.iteration
+        marks = (
+            sections.train.modified(iteration),
+            sections.logs_after(iteration),
+            trainer.learning.waiting(iteration),
+        )
+        told = (id(program), trainer.micro_batches, len(trainer.tuning.choices), *marks)
+        return (*told, *inputs, *rates, *scheduled)
 
     def _count(self, kind: tuple[Any, ...]) -> int:
         """Count an iteration of a kind, and forget the kind that is longest ago."""
@@ -212,17 +219,13 @@ def _obstacles(trainer: Trainer) -> Iterator[str]:
         yield "anomaly_detection looks at each number"
     if sections.train.clear_state and sections.train.restarts:
         yield "train.clear_state drops what optimizers remember"
+    for name in trainer.taking_part.acting:
+        yield f"networks.{name}: it takes part in iterations by methods of its own"
     for name, network in trainer.plan.networks.items():
         if network.checkpointing:
             yield f"networks.{name}: its blocks are computed anew, with random numbers that the host keeps"
-    if sections.train.mod_batch_factor or sections.train.sort_key or sections.train.auto_collate:
-        yield "the host cuts or sorts batches anew (train.mod_batch_factor, sort_key, auto_collate)"
-    for name in trainer.taking_part.acting:
-        yield f"networks.{name}: it acts by itself while training, on the host"
-    for name in trainer.taking_part.groups:
-        yield f"networks.{name}: the norms of its gradients are wanted now and then"
-    if trainer.learning.starts:
-        yield "some parameters are trained later than others"
+    if sections.train.sort_key or sections.train.auto_collate:
+        yield "the host sorts batches or cuts them to their lengths (train.sort_key, train.auto_collate)"
     for step in trainer.plan.steps:
         groups = trainer.optimizers[step.name].param_groups if step.optimizer else []
         if step.optimizer and (step.optimizer.offload or not all(group.get("fused") for group in groups)):
