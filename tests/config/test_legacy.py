@@ -68,6 +68,9 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
      "which_model": "discriminator_vgg_128"}, "g": {"which_model": "RRDBNet", "scale": 4}}}, [
      "networks.d.which_model_D: read as 'which_model'", "networks.e.scale: dropped: it was never read",
      "networks.d.scale: dropped: it was never read"]),
+    ("networks: {f: {which_model: dvae, kwargs: {channels: 1, straight_through: false, record_codes: true}}}", {"networks":
+     {"f": {"which_model": "dvae", "kwargs": {"channels": 1}}}}, ["networks.f.kwargs: dropped: straight_through, since "
+     "gradients always pass straight through; record_codes, since the perplexity of the codes is always told"]),
     ("networks: {f: {which_model: srflow, K: 2, flow: {L: 1}}}", {"networks": {"f": {"which_model": "srflow", "flow":
      {"L": 1, "K": 2}}}}, ["networks.f.K: read as flow.K"]),
     ("networks: {f: {which_model: srflow, flow: {L: 1, patch_size: 160, noInitialInj: true, fea_up-1: true}}}",

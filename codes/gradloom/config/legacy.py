@@ -284,6 +284,12 @@ def _asks_for_directions(value: Any) -> bool:
     return kind in ("gradient_direction", "GradientDirectionOptimizer")
 
 
+_OF_DVAES = {
+    "straight_through": "gradients always pass straight through",
+    "record_codes": "the perplexity of the codes is always told",
+    "discretization_loss_averaging_steps": "it had no effect",
+}
+
 RULES = (
     Rule("model", forget("every run is trained by the one trainer")),
     Rule("distortion", forget("nothing reads it")),
@@ -358,6 +364,7 @@ RULES = (
     Rule("networks.*.K", of("srflow", move_under("flow"))),
     Rule("networks.*.pretrain_rrdb", of("srflow", start_part("RRDB"))),
     Rule("networks.*.pretrain_path", of("rrdb_latent_wrapper", start_part("wrappedRRDB"))),
+    Rule("networks.*.kwargs", of("dvae", forget_within(**_OF_DVAES))),
     Rule("networks.*.flow", of("srflow", forget_within(**_OF_FLOWS))),
     *(Rule(f"steps.*.{key}", move_under("optimizer_params")) for key in ("lr", "weight_decay", "beta1", "beta2")),
     Rule("keep_optimizer_states_on_cpu", into_each("steps", "optimizer_params", "offload"), only=_is(True)),
