@@ -111,6 +111,25 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("steps: {s: {generator: g, generator_outputs: [x], loss_log_buffer: 3}}", {"steps": {"s": {}}},
      ["steps.s.generator: dropped: it was never read", "steps.s.generator_outputs: dropped: it was never read",
       "steps.s.loss_log_buffer: dropped: losses are means over each logging interval"]),
+    (
+        "eval: {evaluators: {e: {dataset: {name: a}, diffusion_params: {use_ema_model: true, multiple_requirement: 8}}}}",
+        {"eval": {"evaluators": {"e": {"dataset": {}, "diffusion_params": {"use_ema": True}}}}},
+        [
+            "eval.evaluators.e.diffusion_params.use_ema_model: read as 'use_ema'",
+            "eval.evaluators.e.diffusion_params.multiple_requirement: dropped: it was for lengths of audio",
+            "eval.evaluators.e.dataset.name: dropped: nothing reads it",
+        ],
+    ),
+    (
+        "{steps: {s: {injectors: {i: {multiple_requirement: 8}}}}, "
+        "eval: {injectors: {i: {use_ema_model: true, multiple_requirement: 8}}}}",
+        {"steps": {"s": {"injectors": {"i": {}}}}, "eval": {"injectors": {"i": {"use_ema": True}}}},
+        [
+            "steps.s.injectors.i.multiple_requirement: dropped: it was for lengths of audio",
+            "eval.injectors.i.use_ema_model: read as 'use_ema'",
+            "eval.injectors.i.multiple_requirement: dropped: it was for lengths of audio",
+        ],
+    ),
     ("steps: {s: {injectors: {i: {fp16: true, use_ema_model: true}}}}", {"steps": {"s": {"injectors": {"i": {
      "use_ema": True}}}}}, ["steps.s.injectors.i.fp16: dropped: the run's precision holds for all",
      "steps.s.injectors.i.use_ema_model: read as 'use_ema'"]),
@@ -142,9 +161,18 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("train: {warmup_steps: 5}", {"train": {"warmup_iter": 5}}, ["train.warmup_steps: read as 'warmup_iter'"]),
     ("train: {warmup_steps: 5, warmup_iter: 6}", {"train": {"warmup_iter": 6}}, ["train.warmup_steps: dropped: "
      "'warmup_iter' is there too"]),
-    ("eval: {output_state: gen, compute_psnr: true, compute_fea: true}", {"eval": {}}, ["eval.output_state: dropped: "
-     "evaluators and visuals name what they read", "eval.compute_psnr: dropped: it was never read; see the evaluator "
-     "'psnr'", "eval.compute_fea: dropped: it was never read"]),
+    ("eval: {compute_psnr: true, compute_fea: true}", {"eval": {}}, ["eval.compute_psnr: dropped: it was never read; "
+     "see the evaluator 'psnr'", "eval.compute_fea: dropped: it was never read"]),
+    ("{dataset: {video_file: x, name: y}, minivid_crf: 3, generator_img_index: 1, recurrent_mode: false, scale: 4}",
+     {"datasets": {"video": {"mode": "video", "video_file": "x", "name": "y"}}, "video": {"minivid_crf": 3}},
+     ["scale: dropped: each dataset and network has its own", "minivid_crf: read as video.minivid_crf",
+      "generator_img_index: dropped: it was never read", "dataset: read as datasets.video"]),
+    ("{recurrent_mode: true, scale: 4, recurrent_hr_generator: g, frames_per_mini_vid: 1, minivid_start_no: 2, "
+     "mini_vid_output_folder: x}", {"video": {"scale": 4, "recurrent_mode": True, "recurrent_hr_generator": "g",
+     "minivid_start_no": 2, "frames_per_mini_vid": 1, "mini_vid_output_folder": "x"}}, ["scale: read as video.scale",
+     "recurrent_mode: read as video.recurrent_mode", "recurrent_hr_generator: read as video.recurrent_hr_generator",
+     "frames_per_mini_vid: read as video.frames_per_mini_vid", "minivid_start_no: read as video.minivid_start_no",
+     "mini_vid_output_folder: read as video.mini_vid_output_folder"]),
 ]  # fmt: skip
 
 REFUSED: list[tuple[str, Any, list[str]]] = [

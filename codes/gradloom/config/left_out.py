@@ -4,6 +4,7 @@ from fnmatch import fnmatchcase
 
 _AUDIO = "the ancestor's is for audio, which is left out; Gradloom trains networks of images"
 _TEXT = "the ancestor's is for speech or text, which are left out; Gradloom trains networks of images"
+_CACHE = "the ancestor's read from a memory cache, which there is not; leave '_mc' out"
 _FLOW = "it is left out; write which_model: raft, another network of flows"
 _TRIAL = "it was a trial of the ancestor's and is left out; a file under 'plugins' may define it"
 
@@ -29,7 +30,7 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         _TEXT: ("autoregressive_codegen*", "clip", "clvp", "ctc_code_generator", "unified_voice*"),
         _TRIAL: (
-            "stylegan2_lucidrains", "rrdb_diffusion",
+            "stylegan2_lucidrains",
             "unet_diffusion_latent_guide", "resnet50_weighted_conv", "wide_kernel_vgg", "twin_cifar", "spinenet*",
             "vit_latent",
         ),
@@ -40,6 +41,7 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
             "nv_tacotron", "paired_voice_audio", "fast_paired_voice_audio*", "gpt_tts", "unsupervised_audio*",
             "preprocessed_mel", "grand_conjoined_voice",
         ),
+        _CACHE: ("*_mc",),
     },
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ one with `include` may leave things out, and one with `plugins` may name others.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from gradloom import parts
@@ -16,6 +16,7 @@ from gradloom.config.sections import OPTIONAL, Eval, Paths, Sections, Train
 from gradloom.parts import Evaluator, Injector, Loss, optimizers
 from gradloom.plan.optimizers import NOT_FOR_OPTIMIZERS, NOT_FOR_SCHEMES, CommonOptions, lr_schemes
 from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions
+from gradloom.plan.pieces import PHASES
 from gradloom.plan.schema import Schema, mapping, options, others, properties, ref, required
 from gradloom.registry import Registry
 
@@ -30,13 +31,19 @@ def text() -> str:
 
 def dialect() -> Schema:
     """The schema of an options file."""
+    trains: Schema = {"required": ["train"]}
+    phases: Schema = {"properties": {"datasets": {"propertyNames": {"enum": list(PHASES)}}}}
     alone: Schema = {"not": {"required": ["include"]}}
     own_types: Schema = {"not": {"anyOf": [{"required": ["include"]}, {"required": ["plugins"]}]}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Options of a Gradloom run",
         **mapping(_sections(), summary(Sections)),
-        "allOf": [{"if": alone, "then": ref("whole")}, {"if": own_types, "then": ref("known")}],
+        "allOf": [
+            {"if": alone, "then": ref("whole")},
+            {"if": own_types, "then": ref("known")},
+            {"if": trains, "then": phases},
+        ],
         "$defs": {
             "arguments": {
                 "description": "a state key, or a list of them and of constants",
@@ -50,7 +57,7 @@ def dialect() -> Schema:
             **dict(_optimizers()),
             "step": _step(),
             "whole": _whole(),
-            "known": _known(),
+            **dict(_known()),
         },
     }
 
@@ -64,13 +71,13 @@ def _sections() -> dict[str, Schema]:
     found = {
         "include": {"description": "files, relative to this one, whose options hold where this one has none"}
         | _one_or_several({"type": "string"}),
-        **properties(Sections, ("pretrained", "faulty")),
+        **properties(Sections, ("pretrained", "faulty", "trains")),
         "train": mapping(train, summary(Train)),
         "eval": mapping({**properties(Eval), **measured}, summary(Eval)),
         "path": mapping(properties(Paths), summary(Paths)) | {"patternProperties": pretrained},
         "networks": _named(ref("network")),
         "steps": _named(ref("step")),
-        "datasets": mapping({"train": ref("dataset"), "val": ref("dataset")}),
+        "datasets": _named(ref("dataset")),
     }
     return {name: _or_nothing(schema) if name in OPTIONAL else schema for name, schema in found.items()}
 
@@ -166,7 +173,12 @@ def _whole() -> Schema:
     typed = {"additionalProperties": {"required": ["type"]}}
     step = {"required": required(StepOptions), "properties": {"injectors": typed, "losses": typed}}
     return {
-        "required": ["name", "train", "networks", "steps"],
+        "required": ["name", "networks"],
+        "anyOf": [
+            {"required": ["train", "steps"]},
+            {"required": ["steps", "eval"], "properties": {"eval": {"required": ["output_state"]}}},
+            {"required": ["eval"], "properties": {"eval": {"required": ["output_state", "injectors"]}}},
+        ],
         "properties": {
             "train": {"required": required(Train)},
             "networks": {"additionalProperties": {"required": ["which_model"]}},
@@ -177,21 +189,44 @@ def _whole() -> Schema:
     }
 
 
-def _known() -> Schema:
-    """The types that there are without plugins."""
-
-    def typed(registry: Registry[Any], key: str = "type") -> Schema:
-        return {"additionalProperties": {"properties": {key: {"enum": [name for name, _ in _ours(registry)]}}}}
-
-    calls = {"injectors": typed(Injector.registry), "losses": typed(Loss.registry)}
-    return {
-        "properties": {
-            "networks": typed(parts.networks, "which_model"),
-            "datasets": typed(parts.datasets, "mode"),
-            "steps": {"additionalProperties": {"properties": calls}},
-            "eval": {"properties": {"injectors": calls["injectors"], "evaluators": typed(Evaluator.registry)}},
-        },
+def _known() -> Iterator[tuple[str, Schema]]:
+    """The types that there are without plugins, at every depth."""
+    kinds: dict[str, tuple[Registry[Any], str]] = {
+        "network_within": (parts.networks, "which_model"),
+        "dataset_within": (parts.datasets, "mode"),
+        **{kind.registry.kind: (kind.registry, "type") for kind in _PARTS},
     }
+    for kind, (registry, key) in kinds.items():
+        held = {name: schema for _, cls in _ours(registry) for name, schema in properties(cls).items()}
+        within = {name: known for name, schema in held.items() if (known := _known_in(schema, kinds)) != schema}
+        yield f"known_{kind}", {"properties": {**within, key: {"enum": [name for name, _ in _ours(registry)]}}}
+    calls = {"injectors": _all_known("injector"), "losses": _all_known("loss")}
+    measured = {"injectors": _all_known("injector"), "evaluators": _all_known("evaluator")}
+    yield (
+        "known",
+        {
+            "properties": {
+                "networks": _all_known("network_within"),
+                "datasets": _all_known("dataset_within"),
+                "steps": {"additionalProperties": {"properties": calls}},
+                "eval": {"properties": measured},
+            },
+        },
+    )
+
+
+def _all_known(kind: str) -> Schema:
+    return {"additionalProperties": ref(f"known_{kind}")}
+
+
+def _known_in(schema: Any, kinds: Collection[str]) -> Any:
+    """A schema that asks of what it refers to that its type be known, too."""
+    if isinstance(schema, list):
+        return [_known_in(item, kinds) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    target = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    return ref(f"known_{target}") if target in kinds else {key: _known_in(item, kinds) for key, item in schema.items()}
 
 
 def _by_name(key: str, kind: str, registry: Registry[Any], default: str | None = None) -> Schema:
