@@ -204,7 +204,7 @@ def test_a_wrong_call_is_explained_and_exits_with_two(
     with pytest.raises(SystemExit) as exited:
         called(*arguments)
     assert exited.value.code == 2
-    assert "usage: gradloom [train | check | smoke | profile]" in capsys.readouterr().err
+    assert "usage: gradloom [train | check | smoke | profile | test | process_video]" in capsys.readouterr().err
 
 
 def test_a_text_that_says_something_twice_is_refused_before_the_rest_is_judged(

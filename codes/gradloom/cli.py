@@ -1,4 +1,4 @@
-"""The command line: train, check, try out, profile or draw an options file. The only place that prints and exits."""
+"""The command line: train, check, try out, profile, apply or draw an options file. Only it prints and exits."""
 
 import argparse
 import sys
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from gradloom.plan.plan import Plan
 
 DONE, FAILED, REFUSED, DIVERGED = 0, 1, 2, 3
-VERBS = ("train", "check", "smoke", "profile")
+_APPLIED = ("test", "process_video")  # which train nothing
+VERBS = ("train", "check", "smoke", "profile", *_APPLIED)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,15 +40,19 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     options.verb = "check" if options.check else verb or "train"
     if options.iterations and options.verb != "profile":
         parser.error("--iterations is for 'profile'; write --set train.niter=N")
+    if verb in _APPLIED and (options.resume or options.allow_changes or options.check):
+        parser.error(f"{verb!r} trains nothing; name weights by path.pretrain_model_<network>, and leave out --resume, "
+                     "--allow-changes and --check")  # fmt: skip
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="gradloom",
-        usage="gradloom [train | check | smoke | profile] -opt FILE [--set a.b=c ...] [--resume [CHECKPOINT]]",
-        description="Train the networks of an options file; or check it, try it out in small, or profile it. "
-        "`gradloom schema` prints a JSON Schema of options, for editors.",
+        usage=f"gradloom [{' | '.join(VERBS)}] -opt FILE [--set a.b=c ...] [--resume [CHECKPOINT]]",
+        description="Train the networks of an options file; check it, try it out in small, or profile it; or write "
+        "what they make of datasets ('test') or of a film ('process_video'). `gradloom schema` prints a JSON Schema of "
+        "options, for editors.",
     )
     parser.add_argument("-opt", "--opt", type=Path, required=True, metavar="FILE", help="the options file, a YAML")
     parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="a.b=c", help="override options")
@@ -120,10 +125,19 @@ def _compile_and_run(document: Document, options: argparse.Namespace, told: list
     if options.show:
         print({"listing": listing, "graph": mermaid}[options.show](plan))
         return DONE
+    if options.verb not in _APPLIED and not plan.sections.trains and document.root:
+        why = "section 'train' is missing; write train: {niter: ...}, or run 'gradloom test', for which it is complete"
+        return _refuse(len(_tell([document.root.fault(why)], told)))
     if options.verb == "check":
         return _check(plan, options.opt, told)
-    work = {"smoke": lambda: _smoke(options), "profile": lambda: _profile(plan, options)}
-    return _guarded(plan, work.get(options.verb, lambda: _train(plan, options)))
+    work: dict[str, Callable[[], None]] = {
+        "train": lambda: _train(plan, options),
+        "smoke": lambda: _smoke(options),
+        "profile": lambda: _profile(plan, options),
+        "test": lambda: _test(plan),
+        "process_video": lambda: _process_video(plan),
+    }
+    return _guarded(plan, work[options.verb])
 
 
 def _check(plan: "Plan", file: Path, told: list[Fault]) -> int:
@@ -173,6 +187,18 @@ def _profile(plan: "Plan", options: argparse.Namespace) -> None:
 
     for line in profile(plan, options.iterations or 20):
         print(line)
+
+
+def _test(plan: "Plan") -> None:
+    from gradloom.engine.testing import test
+
+    test(plan, print)
+
+
+def _process_video(plan: "Plan") -> None:
+    from gradloom.engine.filming import process_video
+
+    process_video(plan, print)
 
 
 def _guarded(plan: "Plan", work: Callable[[], None]) -> int:

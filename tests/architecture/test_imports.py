@@ -8,7 +8,8 @@ import pytest
 
 CODES = Path(__file__).resolve().parents[2] / "codes"
 FILES = sorted((CODES / "gradloom").rglob("*.py"))
-SCRIPTS = sorted([*(CODES.parent / "scripts").glob("*.py"), CODES / "train.py", CODES.parent / "train.py"])
+PROGRAMS = ("train.py", "test.py", "process_video.py")
+SCRIPTS = sorted([*(CODES.parent / "scripts").glob("*.py"), *(p / n for p in (CODES, CODES.parent) for n in PROGRAMS)])
 EXTENSIONS = ("injectors", "losses", "evaluators", "networks", "datasets", "optimizers")
 TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in [*FILES, *SCRIPTS]}
 

@@ -144,9 +144,18 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("train: {warmup_steps: 5}", {"train": {"warmup_iter": 5}}, ["train.warmup_steps: read as 'warmup_iter'"]),
     ("train: {warmup_steps: 5, warmup_iter: 6}", {"train": {"warmup_iter": 6}}, ["train.warmup_steps: dropped: "
      "'warmup_iter' is there too"]),
-    ("eval: {output_state: gen, compute_psnr: true, compute_fea: true}", {"eval": {}}, ["eval.output_state: dropped: "
-     "evaluators and visuals name what they read", "eval.compute_psnr: dropped: it was never read; see the evaluator "
-     "'psnr'", "eval.compute_fea: dropped: it was never read"]),
+    ("eval: {compute_psnr: true, compute_fea: true}", {"eval": {}}, ["eval.compute_psnr: dropped: it was never read; "
+     "see the evaluator 'psnr'", "eval.compute_fea: dropped: it was never read"]),
+    ("{dataset: {video_file: x, name: y}, minivid_crf: 3, generator_img_index: 1, recurrent_mode: false, scale: 4}",
+     {"datasets": {"video": {"mode": "video", "video_file": "x", "name": "y"}}, "video": {"minivid_crf": 3}},
+     ["scale: dropped: each dataset and network has its own", "minivid_crf: read as video.minivid_crf",
+      "generator_img_index: dropped: it was never read", "dataset: read as datasets.video"]),
+    ("{recurrent_mode: true, scale: 4, recurrent_hr_generator: g, frames_per_mini_vid: 1, minivid_start_no: 2, "
+     "mini_vid_output_folder: x}", {"video": {"scale": 4, "recurrent_mode": True, "recurrent_hr_generator": "g",
+     "minivid_start_no": 2, "frames_per_mini_vid": 1, "mini_vid_output_folder": "x"}}, ["scale: read as video.scale",
+     "recurrent_mode: read as video.recurrent_mode", "recurrent_hr_generator: read as video.recurrent_hr_generator",
+     "frames_per_mini_vid: read as video.frames_per_mini_vid", "minivid_start_no: read as video.minivid_start_no",
+     "mini_vid_output_folder: read as video.mini_vid_output_folder"]),
 ]  # fmt: skip
 
 REFUSED: list[tuple[str, Any, list[str]]] = [

@@ -4,6 +4,7 @@ from fnmatch import fnmatchcase
 
 _AUDIO = "the ancestor's is for audio, which is left out; Gradloom trains networks of images"
 _TEXT = "the ancestor's is for speech or text, which are left out; Gradloom trains networks of images"
+_CACHE = "the ancestor's read from a memory cache, which there is not; leave '_mc' out"
 _FLOW = "it is left out; write which_model: raft, another network of flows"
 _TRIAL = "it was a trial of the ancestor's and is left out; a file under 'plugins' may define it"
 
@@ -40,6 +41,7 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
             "nv_tacotron", "paired_voice_audio", "fast_paired_voice_audio*", "gpt_tts", "unsupervised_audio*",
             "preprocessed_mel", "grand_conjoined_voice",
         ),
+        _CACHE: ("*_mc",),
     },
 }  # fmt: skip
 

@@ -163,6 +163,11 @@ def nest(**own: set[str]) -> Callable[[Fields, str], str]:
     return mend
 
 
+def beside(other: str, mend: Callable[[Fields, str], str]) -> Callable[[Fields, str], str]:
+    """Mend only where another option stands beside it."""
+    return lambda fields, key: mend(fields, key) if other in fields else ""
+
+
 def of_modes(*modes: str, mend: Callable[[Fields, str], str]) -> Callable[[Fields, str], str]:
     """Mend datasets of some modes only, as others may have an option of that name."""
 
@@ -184,6 +189,21 @@ def into_datasets(fields: Fields, key: str) -> str:
         if isinstance(inner.value, dict) and key not in inner.value and (mode is None or mode.value not in _UNSCALED):
             fields[name] = replace(inner, value={**inner.value, key: node.at(join(inner.path, key))})
     return f"read as *.{key}"
+
+
+def a_dataset(phase: str) -> Callable[[Fields, str], str]:
+    """Put a dataset at the top among the datasets, its mode being what it is for."""
+
+    def mend(fields: Fields, key: str) -> str:
+        path = f"datasets.{phase}"
+        node = fields.pop(key).at(path)
+        if isinstance(node.value, dict) and "mode" not in node.value:
+            node = replace(node, value={"mode": Node(phase, node.mark, f"{path}.mode"), **node.value})
+        datasets = fields.get("datasets") or Node({}, node.mark, "datasets")
+        fields["datasets"] = replace(datasets, value={**datasets.fields, phase: node})
+        return f"read as {path}"
+
+    return mend
 
 
 def forget_without(other: str, why: str) -> Callable[[Fields, str], str]:
@@ -238,6 +258,10 @@ def _is(*values: Any) -> Callable[[Any], bool]:
 
 
 _OFF = _is(False, None)
+_VIDEO = (
+    "recurrent_mode", "recurrent_hr_generator", "minivid_crf", "frames_per_mini_vid", "minivid_start_no",
+    "mini_vid_output_folder",
+)  # fmt: skip
 _TILED = ("single_image_extensible", "multi_frame_extensible", "paired_frame")
 
 _OF_FLOWS = {
@@ -264,8 +288,13 @@ RULES = (
     Rule("model", forget("every run is trained by the one trainer")),
     Rule("distortion", forget("nothing reads it")),
     Rule("suffix", forget("nothing reads it")),
+    Rule("recurrent_mode", forget(""), only=_OFF),
+    Rule("scale", beside("recurrent_mode", mend=move_under("video"))),
     Rule("scale", into_networks("srflow", "flow_scale")),
     Rule("scale", forget("each dataset and network has its own")),
+    *(Rule(key, move_under("video")) for key in _VIDEO),
+    Rule("generator_img_index", forget("it was never read")),
+    Rule("dataset", a_dataset("video")),
     Rule("amp_opt_level", forget("apex is gone; see 'precision'")),
     Rule("cuda_benchmarking_enabled", forget("cuDNN's benchmark is on")),
     Rule("dist_backend", forget("gradients are averaged without a wrapper")),
@@ -362,7 +391,6 @@ RULES = (
         refuses=True,
     ),
     Rule("train.batch_size_optimizer", forget("each step updates after every batch, as it did")),
-    Rule("eval.output_state", forget("evaluators and visuals name what they read")),
     Rule("eval.compute_psnr", forget("it was never read; see the evaluator 'psnr'")),
     Rule("eval.compute_fea", forget("it was never read")),
     Rule("eval.pure", forget(""), only=_OFF),

@@ -1,6 +1,7 @@
 """What an options file may say outside its networks, steps and datasets: typed, with defaults and reasons."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -85,6 +86,7 @@ class Train:
 class Eval:
     """When and how networks are measured; the evaluators and injectors themselves are parts."""
 
+    output_state: str | None = None  # the state key that 'test' and 'process_video' write as images
     at_start: bool = False  # measure before the first iteration too
     pure: bool = False  # measure every step's losses over the validation set too, as val/<step>/<loss>
     seed: Count = 0  # of the noise drawn while measuring, the same at each evaluation
@@ -168,8 +170,22 @@ class Paths:
     """Where runs are kept and what they start from."""
 
     experiments_root: Path | None = None
+    results_root: Path | None = None  # where 'test' and 'process_video' write
     strict_load: bool = True  # weights that start a network have to match it
     resume_state: Path | None = None  # a checkpoint to go on from, as --resume
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """What 'process_video' makes of the frames of `datasets.video`."""
+
+    minivid_crf: Annotated[int, Ge(0), Le(51)] = 12  # x265's quality: 0 loses nothing, 51 is the worst
+    frames_per_mini_vid: Positive | None = None  # frames of a file, after which they are removed; None is one of all
+    minivid_start_no: Count = 0  # number of the first file
+    mini_vid_output_folder: Path | None = None  # where files go; None is beside the frames
+    recurrent_mode: bool = False  # each frame comes with the output for the one before, under the key `recurrent`
+    recurrent_hr_generator: str | None = None  # the network that stands in for `generator` at the first frame
+    scale: Positive = 1  # of the zeros that the first frame comes with: how much larger than `lq` they are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +210,7 @@ class Sections:
     nan: NotFinite = NotFinite()
     early_stopping: EarlyStopping | None = None
     path: Paths = Paths()
+    video: Video = Video()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     speed: Literal["auto", "safe"] | Speed = "auto"  # safe measures nothing and changes nothing
     gpu_ids: list[Count] | None = None
@@ -203,8 +220,10 @@ class Sections:
     anomaly_detection: bool = False  # torch says which operation a gradient that is no number came from; slow
     automatically_scale_grads_for_fanin: bool = False  # gradients of linear and convolution weights, by their inputs
     automatically_scale_base_layer_size: Positive = 1024  # inputs at which that changes nothing; sqrt(this / inputs)
+    image_normalization_range: tuple[float, float] = (0.0, 1.0)  # what of eval.output_state becomes black and white
     plugins: list[str] = field(default_factory=list)
     pretrained: dict[str, Pretrained] = field(default_factory=dict)
+    trains: bool = True  # whether there is a section `train`; one that says what to write may be without
     faulty: frozenset[str] = frozenset()  # the sections with faults, which hold defaults instead
 
     def logs_after(self, iteration: int) -> bool:
@@ -228,6 +247,7 @@ OPTIONAL = (
     "nan",
     "early_stopping",
     "path",
+    "video",
     "gpu_ids",
     "plugins",
     "datasets",
@@ -240,14 +260,13 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
     if root is None:
         return None
     fields = {key: node for key, node in root.fields.items() if node.value is not None or key not in OPTIONAL}
-    unknown = fields.keys() - Sections.__dataclass_fields__.keys() - {*_TREES}
-    for tree in _TREES:
-        if tree in fields and not isinstance(fields[tree].value, dict):
-            found.append(fields[tree].fault(f"expected {tree} by name, got {fields[tree].show()}"))
-        elif tree not in fields and tree != "datasets" and closest(tree, unknown) is None:
-            found.append(root.fault(f"section {tree!r} is missing; it takes {tree} by name"))
+    measured = fields["eval"].fields if "eval" in fields else {}
+    trains = "train" in fields or "output_state" not in measured
+    optional = {"datasets"} if trains or "injectors" not in measured else {"datasets", "steps"}
+    _check_trees(root, fields, optional, found)
     special = {*_TREES, "eval", "path"}
-    bound = bind(Sections, replace(root, value=fields), found, special, {"pretrained", "faulty"})
+    hidden = {"pretrained", "faulty", "trains", *(() if trains else ("train",))}
+    bound = bind(Sections, replace(root, value=fields), found, special, hidden)
     if "eval" in fields:
         bound["eval"] = make(Eval, fields["eval"], found, _PARTS) or Eval()
         parts = [fields["eval"].fields[kind] for kind in _PARTS if kind in fields["eval"].fields]
@@ -258,7 +277,19 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
         bound["path"] = make(Paths, rest, found, _pretrain_options(fields.get("networks"))) or Paths()
     faults += found
     faulty = {fault.path.partition(".")[0].partition("[")[0] for fault in found}
-    return Sections(**{"name": "unnamed", "train": Train(niter=0), **bound, "faulty": frozenset(faulty)})
+    return Sections(
+        **{"name": "unnamed", "train": Train(niter=0), **bound, "trains": trains, "faulty": frozenset(faulty)}
+    )
+
+
+def _check_trees(root: Node, fields: Mapping[str, Node], optional: set[str], faults: list[Fault]) -> None:
+    """See that the sections that hold things by name do, and are there."""
+    unknown = fields.keys() - Sections.__dataclass_fields__.keys() - {*_TREES}
+    for tree in _TREES:
+        if tree in fields and not isinstance(fields[tree].value, dict):
+            faults.append(fields[tree].fault(f"expected {tree} by name, got {fields[tree].show()}"))
+        elif tree not in fields and tree not in optional and closest(tree, unknown) is None:
+            faults.append(root.fault(f"section {tree!r} is missing; it takes {tree} by name"))
 
 
 def _pretrain_options(networks: Node | None) -> list[str]:

@@ -163,7 +163,7 @@ def list_pictures(folder: Path, ignore_first: int = 0) -> list[Picture]:
     tiles: dict[str, list[Path]] = {}
     for file in list_images(folder, without="ref.jpg"):
         within = file.relative_to(folder).parts
-        if len(within) > 1:
+        if len(within) > 1 and not within[0].startswith("."):
             tiles.setdefault(within[0], []).append(file)
     pictures = [Picture(folder / name, files[ignore_first:]) for name, files in sorted(tiles.items())]
     pictures = [picture for picture in pictures if picture.tiles]

@@ -1,12 +1,14 @@
 """Turn an options file into a plan, or say everything that is wrong with it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from gradloom.config.document import Document, read
 from gradloom.config.node import Node
 from gradloom.config.sections import Sections, sections
 from gradloom.errors import Fault, OptionsError, closest, in_order, suggest
+from gradloom.plan.applying import application
 from gradloom.plan.dataflow import Writers, check, reached, unread
 from gradloom.plan.measures import measures
 from gradloom.plan.pieces import Pieces
@@ -46,25 +48,22 @@ def compile(document: Document) -> Plan:
 def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault]) -> Plan | None:
     """Put the pieces together, and follow the state through all of them; None when there is any fault."""
     pieces = Pieces(root, bound)
-    train = pieces.datasets.get("train")
     scheme = pieces.lr_scheme()
-    given = train.keys if train else None
-    pieces.steps = with_requirements(pieces.steps, given, pieces.assumed, pieces.faults)
-    _check_sorting(pieces, given)
-    _check_fan_in(pieces)
-    found, writers = check(pieces.steps, given, pieces.assumed, bound.logger.visuals)
-    pieces.faults += found
-    pieces.broken |= {".".join(fault.path.split(".")[:2]) for fault in found}
-    measured = measures(pieces)
-    notices = [*document.notices, *pieces.notices, *_check_training(pieces, writers)]
-    notices += _check_visuals(pieces, writers)
+    writers, notices = _follow(pieces) if bound.trains else ({}, [])
+    applied = application(pieces)
+    measured = measures(pieces) if bound.trains else []
+    if applied and bound.trains:
+        notices += [replace(fault, message=f"'gradloom test' would fail: {fault.message}") for fault in applied.faults]
+    elif applied:
+        pieces.faults += applied.faults
     check_watched(pieces)
     check_spread(pieces)
     faults += pieces.faults
     if faults:
         return None
     wanted = {key for measure in measured for call in (*measure.calls, *measure.injectors) for key in call.reads}
-    notices += unread(pieces.steps, wanted | {*bound.logger.visuals})
+    wanted |= {*bound.logger.visuals, *([applied.output] if applied else [])}
+    notices += unread(pieces.steps, wanted) if bound.trains else []
     return Plan(
         document=document,
         sections=bound,
@@ -74,8 +73,24 @@ def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault]) 
         datasets={phase: dataset for phase, dataset in pieces.datasets.items() if dataset},
         given=tuple(key for key, writer in writers.items() if writer is None),
         lr_scheme=scheme,
-        notices=tuple(in_order(notices)),
+        notices=tuple(in_order([*document.notices, *pieces.notices, *notices])),
+        application=applied,
     )
+
+
+def _follow(pieces: Pieces) -> tuple[Writers, list[Fault]]:
+    """Follow the state through an iteration of training; also say what is odd, but no fault."""
+    train, visuals = pieces.datasets.get("train"), pieces.sections.logger.visuals
+    given = train.keys if train else None
+    pieces.steps = with_requirements(pieces.steps, given, pieces.assumed, pieces.faults)
+    _check_sorting(pieces, given)
+    _check_fan_in(pieces)
+    found, writers = check(pieces.steps, given, pieces.assumed, visuals)
+    pieces.faults += found
+    pieces.broken |= {".".join(fault.path.split(".")[:2]) for fault in found}
+    notices = _check_training(pieces, writers)
+    notices += _check_visuals(pieces, writers)
+    return writers, notices
 
 
 def _check_training(pieces: Pieces, writers: Writers) -> list[Fault]:

@@ -16,6 +16,7 @@ from gradloom.config.sections import OPTIONAL, Eval, Paths, Sections, Train
 from gradloom.parts import Evaluator, Injector, Loss, optimizers
 from gradloom.plan.optimizers import NOT_FOR_OPTIMIZERS, NOT_FOR_SCHEMES, CommonOptions, lr_schemes
 from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions
+from gradloom.plan.pieces import PHASES
 from gradloom.plan.schema import Schema, mapping, options, others, properties, ref, required
 from gradloom.registry import Registry
 
@@ -30,13 +31,19 @@ def text() -> str:
 
 def dialect() -> Schema:
     """The schema of an options file."""
+    trains: Schema = {"required": ["train"]}
+    phases: Schema = {"properties": {"datasets": {"propertyNames": {"enum": list(PHASES)}}}}
     alone: Schema = {"not": {"required": ["include"]}}
     own_types: Schema = {"not": {"anyOf": [{"required": ["include"]}, {"required": ["plugins"]}]}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Options of a Gradloom run",
         **mapping(_sections(), summary(Sections)),
-        "allOf": [{"if": alone, "then": ref("whole")}, {"if": own_types, "then": ref("known")}],
+        "allOf": [
+            {"if": alone, "then": ref("whole")},
+            {"if": own_types, "then": ref("known")},
+            {"if": trains, "then": phases},
+        ],
         "$defs": {
             "arguments": {
                 "description": "a state key, or a list of them and of constants",
@@ -64,13 +71,13 @@ def _sections() -> dict[str, Schema]:
     found = {
         "include": {"description": "files, relative to this one, whose options hold where this one has none"}
         | _one_or_several({"type": "string"}),
-        **properties(Sections, ("pretrained", "faulty")),
+        **properties(Sections, ("pretrained", "faulty", "trains")),
         "train": mapping(train, summary(Train)),
         "eval": mapping({**properties(Eval), **measured}, summary(Eval)),
         "path": mapping(properties(Paths), summary(Paths)) | {"patternProperties": pretrained},
         "networks": _named(ref("network")),
         "steps": _named(ref("step")),
-        "datasets": mapping({"train": ref("dataset"), "val": ref("dataset")}),
+        "datasets": _named(ref("dataset")),
     }
     return {name: _or_nothing(schema) if name in OPTIONAL else schema for name, schema in found.items()}
 
@@ -166,7 +173,12 @@ def _whole() -> Schema:
     typed = {"additionalProperties": {"required": ["type"]}}
     step = {"required": required(StepOptions), "properties": {"injectors": typed, "losses": typed}}
     return {
-        "required": ["name", "train", "networks", "steps"],
+        "required": ["name", "networks"],
+        "anyOf": [
+            {"required": ["train", "steps"]},
+            {"required": ["steps", "eval"], "properties": {"eval": {"required": ["output_state"]}}},
+            {"required": ["eval"], "properties": {"eval": {"required": ["output_state", "injectors"]}}},
+        ],
         "properties": {
             "train": {"required": required(Train)},
             "networks": {"additionalProperties": {"required": ["which_model"]}},

@@ -9,12 +9,13 @@ from gradloom.config.schedules import Schedule
 from gradloom.config.secrets import masked
 from gradloom.gates import Gate
 from gradloom.parts import Choice, Injector, Part, Port
-from gradloom.plan.plan import Call, Dataset, Plan, Step
+from gradloom.plan.plan import Application, Call, Dataset, Plan, Step
 
 
 def listing(plan: Plan) -> str:
     """Write a plan as the straight-line program it stands for."""
-    lines = [f"# {plan.name}: {plan.sections.train.niter:,} iterations, {plan.sections.precision}"]
+    length = f"{plan.sections.train.niter:,} iterations" if plan.sections.trains else "no training"
+    lines = [f"# {plan.name}: {length}, {plan.sections.precision}"]
     for name, network in plan.networks.items():
         notes = [network.role] if network.role else []
         notes += [] if network.trainable else ["frozen"]
@@ -26,6 +27,8 @@ def listing(plan: Plan) -> str:
     for dataset in plan.datasets.values():
         options = _arguments(dataset.recipe.arguments.items())
         lines.append(f"{dataset.phase} = {dataset.mode}({options}), {dataset.batch_size} at a time{_how(dataset)}")
+    if plan.application and not plan.sections.trains:
+        return "\n".join([*lines, *_application(plan.application)])
     micro = plan.sections.train.mega_batch_factor
     parts = "" if micro == 1 else f", in {'as few' if micro == 'auto' else micro} micro-batches"
     parts += " as fit" if micro == "auto" else ""
@@ -39,6 +42,12 @@ def listing(plan: Plan) -> str:
         lines += [f"    {_injector(call)}" for call in measure.injectors]
         lines += [_commented(f"    {call.name} = {_call(call.part)}", _gates(call.gate)) for call in measure.calls]
     return "\n".join(lines)
+
+
+def _application(applied: Application) -> Iterable[str]:
+    for phase, one in applied.passes.items():
+        yield from ["", f"of every sample of {phase}:", *(f"    {_injector(call)}" for call in one.injectors)]
+        yield f"    write {applied.output}"
 
 
 def _how(dataset: Dataset) -> str:

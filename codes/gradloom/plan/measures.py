@@ -3,11 +3,12 @@
 An evaluator may look at a dataset of its own; it is one of the plan's, named after where it stands.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from gradloom.config.node import Node
-from gradloom.parts import Evaluator, Injector
+from gradloom.errors import Fault
+from gradloom.parts import Evaluator, Injector, Part
 from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
 from gradloom.plan.plan import Call, Dataset, Measure, Recipe
@@ -18,7 +19,6 @@ from gradloom.plan.validation import sized, validation_losses
 def measures(pieces: Pieces) -> list[Measure]:
     """Group evaluators by what they look at, with the injectors they need: those under `eval`, or the steps'."""
     section = pieces.root.get("eval")
-    own = pieces.calls(Injector, section, "injectors", ())
     evaluators = pieces.calls(Evaluator, section, "evaluators", ())
     if "val" not in pieces.datasets and evaluators and all(call.part.own_data for call in evaluators):
         pieces.datasets["val"] = _nothing(evaluators[0].node)
@@ -28,10 +28,6 @@ def measures(pieces: Pieces) -> list[Measure]:
     asking = [*([pure] if pure else []), *(call.node for call, phase in phases.items() if phase == "val")]
     if asking and "val" not in pieces.datasets:
         pieces.faults.append(asking[0].fault("there is no dataset to measure; add datasets.val"))
-    writers = {key: call for step in pieces.steps for call in step.injectors for key in call.writes}
-    overridden = {key for call in own for key in call.writes}
-    ours = [call for step in pieces.steps for call in step.injectors if not overridden & {*call.writes}]
-    pool = [call for call in (*ours, *own) if not call.part.train_]
     for call in evaluators:
         if call.part.for_ is not None and call.part.for_ not in call.networks:  # else that has been looked at
             pieces.check_called(call.part.for_, call, pieces.faults)
@@ -39,22 +35,26 @@ def measures(pieces: Pieces) -> list[Measure]:
     for call in evaluators:
         groups.setdefault((phases[call], call.part.for_, call.part.samples), []).append(call)
     found = [
-        _measure(pieces, tuple(calls), pool, writers, dataset, stands_in, samples)
+        _measure(pieces, tuple(calls), dataset, stands_in, samples)
         for (phase, stands_in, samples), calls in groups.items()
         if (dataset := pieces.datasets.get(phase))
     ]
     if losses and (val := pieces.datasets.get("val")):
-        found.append(_pure(pieces, losses, pool, writers, val))
+        found.append(_pure(pieces, losses, val))
     return found
 
 
-def _pure(
-    pieces: Pieces, losses: list[Call[Evaluator]], pool: list[Call[Injector]],
-    writers: Mapping[str, Call[Injector]], val: Dataset,
-) -> Measure:  # fmt: skip
+def pool(pieces: Pieces) -> list[Call[Injector]]:
+    """The injectors that there are outside training: those under `eval`, and the steps' for what these do not write."""
+    overridden = {key for call in pieces.measuring for key in call.writes}
+    steps = [call for step in pieces.steps for call in step.injectors if not overridden & {*call.writes}]
+    return [call for call in (*steps, *pieces.measuring) if not call.part.train_]
+
+
+def _pure(pieces: Pieces, losses: list[Call[Evaluator]], val: Dataset) -> Measure:
     """What `eval.pure` measures: the losses of all steps."""
     before = len(pieces.faults)
-    measure = _measure(pieces, tuple(losses), pool, writers, val, None, None)
+    measure = _measure(pieces, tuple(losses), val, None, None)
     pieces.faults[before:] = [
         replace(fault, message=f"while eval.pure measures, {fault.message}") for fault in pieces.faults[before:]
     ]
@@ -88,20 +88,28 @@ def _nothing(node: Node) -> Dataset:
 
 
 def _measure(
-    pieces: Pieces, calls: tuple[Call[Evaluator], ...], pool: list[Call[Injector]],
-    writers: Mapping[str, Call[Injector]], val: Dataset, stands_in: str | None, samples: int | None,
-) -> Measure:  # fmt: skip
-    injectors = tuple(needed(pool, [key for call in calls for key in call.reads]))
-    known = {*(val.keys or ()), *(key for call in pool for key in call.writes)}
-    written = dict.fromkeys(val.keys or ())
+    pieces: Pieces, calls: tuple[Call[Evaluator], ...], val: Dataset, stands_in: str | None, samples: int | None
+) -> Measure:
+    injectors = tuple(needed(pool(pieces), [key for call in calls for key in call.reads]))
+    inputs = taken(pieces, (*injectors, *calls), val.keys, pieces.faults)
+    return Measure(calls, injectors, inputs, stands_in, samples, val.phase)
+
+
+def taken(
+    pieces: Pieces, calls: Iterable[Call[Part]], keys: Collection[str] | None, faults: list[Fault]
+) -> tuple[str, ...]:
+    """What calls in a row need of a batch that holds these keys; any, where they are not known."""
+    writers = {key: call for step in pieces.steps for call in step.injectors for key in call.writes}
+    known = {*(keys or ()), *(key for call in pool(pieces) for key in call.writes)}
+    written = dict.fromkeys(keys or ())
     inputs: dict[str, None] = {}
-    for call in (*injectors, *calls):
+    for call in calls:
         for key in call.reads:
             if key in written or key in inputs:
-                inputs |= {key: None} if key in (val.keys or ()) else {}
-            elif val.keys is None:
+                inputs |= {key: None} if key in (keys or ()) else {}
+            elif keys is None:
                 inputs[key] = None
             elif key not in pieces.assumed:
-                pieces.faults.append(unwritten(call, key, known, writers))
+                faults.append(unwritten(call, key, known, writers))
         written |= dict.fromkeys(call.writes)
-    return Measure(calls, injectors, tuple(inputs), stands_in, samples, val.phase)
+    return tuple(inputs)

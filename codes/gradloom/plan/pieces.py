@@ -20,6 +20,10 @@ from gradloom.plan.plan import Call, Dataset, Network, Recipe, Step
 P = TypeVar("P", bound=Part)
 
 
+PHASES = ("train", "val", "test", "video")
+"""Datasets of a file that trains: what to train on, to measure, to test, and to process as a film."""
+
+
 class Assumed:
     """The keys that parts with faults seem to write, `x` and what begins with `x_`: all, where that cannot be seen."""
 
@@ -56,6 +60,7 @@ class Pieces:
         self.check_pretrained()
         self.datasets = {phase: self.dataset(phase, node) for phase, node in children(root, "datasets")}
         self.steps = _with_owners([self.step(name, node) for name, node in self.step_nodes.items()])
+        self.measuring = self.calls(Injector, root.get("eval"), "injectors", ())
 
     def network(self, name: str, node: Node) -> Network | None:
         known = set(NetworkOptions.__dataclass_fields__)
@@ -100,8 +105,8 @@ class Pieces:
         )
 
     def dataset(self, phase: str, node: Node) -> Dataset | None:
-        if phase not in ("train", "val"):
-            self.faults.append(node.fault("a dataset is 'train' or 'val'"))
+        if self.sections.trains and phase not in PHASES:
+            self.faults.append(node.fault("a dataset is 'train', 'val', 'test' or 'video'"))
         if not isinstance(node.value, dict):
             self.faults.append(node.fault(f"expected options such as 'mode', got {node.show()}"))
             return None
@@ -109,7 +114,8 @@ class Pieces:
         options = make(DatasetOptions, _part_of(node, known), self.faults)
         cls = parts.datasets.choose(node, "mode", self.faults)
         recipe = self.recipe(cls, node, {*known, "mode"}) if cls else None
-        _check_batches(phase, node, _meant(node, cls), self.faults)
+        if self.sections.trains:
+            _check_batches(phase, node, _meant(node, cls), self.faults)
         if options is None or recipe is None:
             return None
         return Dataset(

@@ -213,8 +213,17 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Application:
+    """What becomes of datasets without training: the key that is written as images, and how it is made."""
+
+    output: str
+    passes: Mapping[str, Measure]  # for each dataset, with no evaluators
+    faults: tuple[Fault, ...] = ()  # why it cannot be, where training can
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A whole training run."""
+    """A whole run: of training, unless the file has no section for it, and of what is written afterwards."""
 
     document: Document
     sections: Sections
@@ -225,6 +234,7 @@ class Plan:
     given: tuple[str, ...]  # the keys of a training batch, as far as they are known
     lr_scheme: Recipe | None
     notices: tuple[Fault, ...] = ()
+    application: Application | None = None  # where eval.output_state says what to write
     _programs: dict[Any, Program] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -266,4 +276,8 @@ class Plan:
 
         steps = [replace(step, injectors=own(step.injectors), losses=own(step.losses)) for step in self.steps]
         measures = [replace(one, calls=own(one.calls), injectors=own(one.injectors)) for one in self.measures]
-        return replace(self, steps=tuple(steps), measures=tuple(measures), _programs={})
+        applied = self.application
+        if applied:
+            passes = {phase: replace(one, injectors=own(one.injectors)) for phase, one in applied.passes.items()}
+            applied = replace(applied, passes=passes)
+        return replace(self, steps=tuple(steps), measures=tuple(measures), application=applied, _programs={})

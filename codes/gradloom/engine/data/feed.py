@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gradloom.engine.data.epochs import batches_in_epoch, misfit
-from gradloom.engine.data.order import Order, Place, Position, seed_of
+from gradloom.engine.data.order import Once, Order, Place, Position, seed_of
 from gradloom.engine.data.rejects import Bad, describe, name_of
 from gradloom.engine.data.samples import Portion, Seeded
 from gradloom.engine.data.workers import start_worker, watched
@@ -27,6 +27,7 @@ class Fetched:
     names: Sequence[str]  # of its samples, such as "epoch 3, sample 17 (/data/cat.png)"; made when looked at
     bad: tuple[Bad, ...]  # what could not be used for it
     weight: float = 1.0  # its samples, by how many an even share of all processes' samples would be
+    replaced: frozenset[int] = frozenset()  # places in the batch at which others stand in for bad samples
 
 
 class Names(Sequence[str]):
@@ -55,7 +56,7 @@ class Names(Sequence[str]):
 class Feed:
     """The batches of a run in their order; workers live as long as somebody iterates."""
 
-    def __init__(self, planned_as: planned.Dataset, order: Order, loader: DataLoader[Portion]) -> None:
+    def __init__(self, planned_as: planned.Dataset, order: Order | Once, loader: DataLoader[Portion]) -> None:
         self._planned, self._order, self._loader = planned_as, order, loader
 
     def __iter__(self) -> Iterator[Fetched]:
@@ -64,7 +65,7 @@ class Feed:
         with watched(self._planned, active_children()):
             for (places, size, after), portion in zip(self._order.steps(), portions, strict=True):
                 names, weight = Names(dataset, places, portion.stand_ins), len(places) * self._order.processes / size
-                yield Fetched(portion.batch, after, names, portion.bad, weight)
+                yield Fetched(portion.batch, after, names, portion.bad, weight, frozenset(portion.stand_ins))
 
 
 def open_dataset(dataset: planned.Dataset) -> Dataset[Any]:
@@ -148,6 +149,22 @@ def training_batches(
         generator=_aside(),
     )
     return Feed(training, order, loader), per_epoch
+
+
+def every_batch(plan: Plan, phase: str, dataset: Dataset[Any], device: torch.device) -> Feed:
+    """All samples of a dataset once, in its own order, with what is random about them following from `eval.seed`."""
+    told = plan.datasets[phase]
+    order = Once(len(dataset), told.batch_size)  # type: ignore[arg-type]
+    loader: DataLoader[Portion] = DataLoader(
+        Seeded(dataset, plan.sections.eval.seed, told.max_bad),
+        sampler=order,
+        batch_size=None,
+        num_workers=told.workers,
+        pin_memory=told.pin_memory and device.type == "cuda",
+        worker_init_fn=start_worker,
+        generator=_aside(),
+    )
+    return Feed(told, order, loader)
 
 
 class Validation:

@@ -43,6 +43,27 @@ def seed_of(seed: int, detour: int) -> int:
     return mix(seed, detour) if detour else seed
 
 
+class Once(Sampler[list[Place]]):
+    """The batches of one pass over a dataset, in its own order, the incomplete last one too."""
+
+    processes = 1
+
+    def __init__(self, length: int, batch_size: int) -> None:
+        self.length, self.batch_size = length, batch_size
+
+    def __len__(self) -> int:
+        return -(-self.length // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        return (places for places, _, _ in self.steps())
+
+    def steps(self) -> Iterator[tuple[list[Place], int, Position]]:
+        """Each batch, how many samples it has, and where the pass stands once it is used."""
+        for start in range(0, self.length, self.batch_size):
+            places = [(0, index) for index in range(self.length)[start : start + self.batch_size]]
+            yield places, len(places), Position(0, start + len(places))
+
+
 class Order(Sampler[list[Place]]):
     """One process's shares of the batches of shuffled epochs; with `drop_last` without the incomplete last of each.
 
