@@ -16,7 +16,7 @@ TINY = ROOT / "options" / "diffusion" / "tiny.yml"
 ANCESTORS = ROOT / "tests" / "ancestor" / "train_ddpm_unet.yml"
 
 
-def test_the_tiny_recipe_learns_what_noise_is_and_draws_nearer_to_the_photographs(tmp_path: Path) -> None:
+def test_the_tiny_recipe_draws_nearer_to_the_photographs(tmp_path: Path) -> None:
     trainer = gradloom.ExtensibleTrainer(gradloom.load(TINY, set=[f"path.experiments_root={tmp_path}"]), device="cpu")
     before = {name: value.clone() for name, value in trainer.networks["generator"].named_parameters()}
     trainer.fit()
@@ -27,8 +27,8 @@ def test_the_tiny_recipe_learns_what_noise_is_and_draws_nearer_to_the_photograph
         assert not value.equal(before[name]), name
     first, last = (row for row in rows if row["kind"] == "eval")
     assert last["mse"] < 0.2 * first["mse"]
-    assert last["bound"] < 0.5 * first["bound"]
-    assert last["psnr"] > first["psnr"] + 3
+    assert last["bound"] < 0.2 * first["bound"]
+    assert last["psnr"] > first["psnr"] + 6
 
 
 def test_the_ancestors_recipe_trains_and_measures_in_small(tmp_path: Path, photos: Path) -> None:
