@@ -48,6 +48,8 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("{training_data_encountered: 5, image_normalization_range: [-1, 1]}", {}, ["training_data_encountered: dropped: "
      "samples are counted from the iterations", "image_normalization_range: dropped: evaluators and 'logger' each say "
      "what range their images have"]),
+    ("{ssh_server: a, ssh_username: b, ssh_password: secret, remote_path: d}", {}, [f"{key}: dropped: nothing is copied to "
+     "other machines" for key in ("ssh_server", "ssh_username", "ssh_password", "remote_path")]),
     ("{wandb_project_name: a, wandb_run_name: b, wandb_progress_use_raw_steps: true}", {}, ["wandb_project_name: dropped: "
      "see 'wandb'", "wandb_run_name: dropped: see 'wandb'", "wandb_progress_use_raw_steps: dropped: everything is logged "
      "by iterations"]),

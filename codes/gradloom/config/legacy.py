@@ -329,6 +329,10 @@ RULES = (
     Rule(
         "colab_mode", refuse("nothing is copied to other machines; remove it, and copy the run's folder"), refuses=True
     ),
+    *(
+        Rule(key, forget("nothing is copied to other machines"))
+        for key in ("ssh_server", "ssh_username", "ssh_password", "remote_path")
+    ),
     Rule("path.optimizer_reset", forget(""), only=_OFF),
     Rule(
         "path.optimizer_reset",
