@@ -45,9 +45,10 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
      "dropped: the ancestor never did it"]),
     ("fp16: true", {"precision": "fp16"}, ["fp16: read as 'fp16'", "fp16: read as 'precision'"]),
     ("grad_scaler_enabled: true", {}, ["grad_scaler_enabled: dropped: fp16 has a scaler, fp32 and bf16 need none"]),
-    ("{training_data_encountered: 5, image_normalization_range: [-1, 1]}", {}, ["training_data_encountered: dropped: "
-     "samples are counted from the iterations", "image_normalization_range: dropped: evaluators and 'logger' each say "
-     "what range their images have"]),
+    ("training_data_encountered: 5", {}, ["training_data_encountered: dropped: samples are counted from the "
+     "iterations"]),
+    ("{ssh_server: a, ssh_username: b, ssh_password: secret, remote_path: d}", {}, [f"{key}: dropped: nothing is copied to "
+     "other machines" for key in ("ssh_server", "ssh_username", "ssh_password", "remote_path")]),
     ("{wandb_project_name: a, wandb_run_name: b, wandb_progress_use_raw_steps: true}", {}, ["wandb_project_name: dropped: "
      "see 'wandb'", "wandb_run_name: dropped: see 'wandb'", "wandb_progress_use_raw_steps: dropped: everything is logged "
      "by iterations"]),
@@ -66,6 +67,9 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
      "which_model": "discriminator_vgg_128"}, "g": {"which_model": "RRDBNet", "scale": 4}}}, [
      "networks.d.which_model_D: read as 'which_model'", "networks.e.scale: dropped: it was never read",
      "networks.d.scale: dropped: it was never read"]),
+    ("networks: {f: {which_model: dvae, kwargs: {channels: 1, straight_through: false, record_codes: true}}}", {"networks":
+     {"f": {"which_model": "dvae", "kwargs": {"channels": 1}}}}, ["networks.f.kwargs: dropped: straight_through, since "
+     "gradients always pass straight through; record_codes, since the perplexity of the codes is always told"]),
     ("networks: {f: {which_model: srflow, K: 2, flow: {L: 1}}}", {"networks": {"f": {"which_model": "srflow", "flow":
      {"L": 1, "K": 2}}}}, ["networks.f.K: read as flow.K"]),
     ("networks: {f: {which_model: srflow, flow: {L: 1, patch_size: 160, noInitialInj: true, fea_up-1: true}}}",

@@ -284,6 +284,12 @@ def _asks_for_directions(value: Any) -> bool:
     return kind in ("gradient_direction", "GradientDirectionOptimizer")
 
 
+_OF_DVAES = {
+    "straight_through": "gradients always pass straight through",
+    "record_codes": "the perplexity of the codes is always told",
+    "discretization_loss_averaging_steps": "it had no effect",
+}
+
 RULES = (
     Rule("model", forget("every run is trained by the one trainer")),
     Rule("distortion", forget("nothing reads it")),
@@ -319,7 +325,6 @@ RULES = (
         refuses=True,
     ),
     Rule("training_data_encountered", forget("samples are counted from the iterations")),
-    Rule("image_normalization_range", forget("evaluators and 'logger' each say what range their images have")),
     Rule("experiments", forget(""), only=_is(None, [])),
     Rule("experiments", refuse("the ancestor's did nothing, and failed when they logged; remove it"), refuses=True),
     Rule("wandb_project_name", forget("see 'wandb'")),
@@ -328,6 +333,10 @@ RULES = (
     Rule("colab_mode", forget(""), only=_OFF),
     Rule(
         "colab_mode", refuse("nothing is copied to other machines; remove it, and copy the run's folder"), refuses=True
+    ),
+    *(
+        Rule(key, forget("nothing is copied to other machines"))
+        for key in ("ssh_server", "ssh_username", "ssh_password", "remote_path")
     ),
     Rule("path.optimizer_reset", forget(""), only=_OFF),
     Rule(
@@ -354,6 +363,7 @@ RULES = (
     Rule("networks.*.K", of("srflow", move_under("flow"))),
     Rule("networks.*.pretrain_rrdb", of("srflow", start_part("RRDB"))),
     Rule("networks.*.pretrain_path", of("rrdb_latent_wrapper", start_part("wrappedRRDB"))),
+    Rule("networks.*.kwargs", of("dvae", forget_within(**_OF_DVAES))),
     Rule("networks.*.flow", of("srflow", forget_within(**_OF_FLOWS))),
     *(Rule(f"steps.*.{key}", move_under("optimizer_params")) for key in ("lr", "weight_decay", "beta1", "beta2")),
     Rule("keep_optimizer_states_on_cpu", into_each("steps", "optimizer_params", "offload"), only=_is(True)),

@@ -30,8 +30,9 @@ class GaussianDiffusion(Injector, type="gaussian_diffusion"):
         rescaled_mse        the same; vb is multiplied by T / 1000
         kl, rescaled_kl     out is each sample's mean of these terms, or T times that; vb the terms, without a gradient
 
-    A fixed variance leaves the bound a measure without a gradient. x_start, the image that the network means, is as it
-    comes, in no range. With `sampler_type: loss-second-moment`, out and vb are weighed by how likely timesteps were.
+    With mse a fixed variance leaves the bound a measure without a gradient. x_start, the image that the network means,
+    is as it comes, in no range. With `sampler_type: loss-second-moment`, out and vb are weighed by how likely timesteps
+    were.
 
     While the network is in eval mode, timesteps are spread evenly over the batch from a random one on. Differs from the
     ancestor: vb is right for any number of samples and for fixed variances, start_x and previous_x work, the weights of
