@@ -319,7 +319,6 @@ RULES = (
         refuses=True,
     ),
     Rule("training_data_encountered", forget("samples are counted from the iterations")),
-    Rule("image_normalization_range", forget("evaluators and 'logger' each say what range their images have")),
     Rule("experiments", forget(""), only=_is(None, [])),
     Rule("experiments", refuse("the ancestor's did nothing, and failed when they logged; remove it"), refuses=True),
     Rule("wandb_project_name", forget("see 'wandb'")),
