@@ -125,7 +125,7 @@ def _compile_and_run(document: Document, options: argparse.Namespace, told: list
     if options.show:
         print({"listing": listing, "graph": mermaid}[options.show](plan))
         return DONE
-    if options.verb not in _APPLIED and not plan.sections.trains and document.root:
+    if options.verb not in ("check", *_APPLIED) and not plan.sections.trains and document.root:
         why = "section 'train' is missing; write train: {niter: ...}, or run 'gradloom test', for which it is complete"
         return _refuse(len(_tell([document.root.fault(why)], told)))
     if options.verb == "check":
@@ -142,12 +142,16 @@ def _compile_and_run(document: Document, options: argparse.Namespace, told: list
 
 def _check(plan: "Plan", file: Path, told: list[Fault]) -> int:
     """Look ahead, and say what would go wrong or else what the run will take."""
+    from gradloom.engine.preflight.applying import look_at_application
     from gradloom.engine.preflight.look import look_ahead
     from gradloom.engine.world import World
 
     try:
-        world = World(plan.sections.gpu_ids)
-        report = look_ahead(plan, world.device, processes=world.processes)
+        if plan.application and not plan.sections.trains:
+            report = look_at_application(plan, plan.application, plan.application.passes)
+        else:
+            world = World(plan.sections.gpu_ids)
+            report = look_ahead(plan, world.device, processes=world.processes)
     except RunError as error:
         print(f"failed: {error}", file=sys.stderr)
         return FAILED

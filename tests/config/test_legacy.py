@@ -67,6 +67,9 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
      "which_model": "discriminator_vgg_128"}, "g": {"which_model": "RRDBNet", "scale": 4}}}, [
      "networks.d.which_model_D: read as 'which_model'", "networks.e.scale: dropped: it was never read",
      "networks.d.scale: dropped: it was never read"]),
+    ("networks: {f: {which_model: dvae, kwargs: {channels: 1, straight_through: false, record_codes: true}}}", {"networks":
+     {"f": {"which_model": "dvae", "kwargs": {"channels": 1}}}}, ["networks.f.kwargs: dropped: straight_through, since "
+     "gradients always pass straight through; record_codes, since the perplexity of the codes is always told"]),
     ("networks: {f: {which_model: srflow, K: 2, flow: {L: 1}}}", {"networks": {"f": {"which_model": "srflow", "flow":
      {"L": 1, "K": 2}}}}, ["networks.f.K: read as flow.K"]),
     ("networks: {f: {which_model: srflow, flow: {L: 1, patch_size: 160, noInitialInj: true, fea_up-1: true}}}",
@@ -112,6 +115,25 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("steps: {s: {generator: g, generator_outputs: [x], loss_log_buffer: 3}}", {"steps": {"s": {}}},
      ["steps.s.generator: dropped: it was never read", "steps.s.generator_outputs: dropped: it was never read",
       "steps.s.loss_log_buffer: dropped: losses are means over each logging interval"]),
+    (
+        "eval: {evaluators: {e: {dataset: {name: a}, diffusion_params: {use_ema_model: true, multiple_requirement: 8}}}}",
+        {"eval": {"evaluators": {"e": {"dataset": {}, "diffusion_params": {"use_ema": True}}}}},
+        [
+            "eval.evaluators.e.diffusion_params.use_ema_model: read as 'use_ema'",
+            "eval.evaluators.e.diffusion_params.multiple_requirement: dropped: it was for lengths of audio",
+            "eval.evaluators.e.dataset.name: dropped: nothing reads it",
+        ],
+    ),
+    (
+        "{steps: {s: {injectors: {i: {multiple_requirement: 8}}}}, "
+        "eval: {injectors: {i: {use_ema_model: true, multiple_requirement: 8}}}}",
+        {"steps": {"s": {"injectors": {"i": {}}}}, "eval": {"injectors": {"i": {"use_ema": True}}}},
+        [
+            "steps.s.injectors.i.multiple_requirement: dropped: it was for lengths of audio",
+            "eval.injectors.i.use_ema_model: read as 'use_ema'",
+            "eval.injectors.i.multiple_requirement: dropped: it was for lengths of audio",
+        ],
+    ),
     ("steps: {s: {injectors: {i: {fp16: true, use_ema_model: true}}}}", {"steps": {"s": {"injectors": {"i": {
      "use_ema": True}}}}}, ["steps.s.injectors.i.fp16: dropped: the run's precision holds for all",
      "steps.s.injectors.i.use_ema_model: read as 'use_ema'"]),

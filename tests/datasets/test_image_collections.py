@@ -176,6 +176,14 @@ def test_datasets_side_by_side():
         data[3]
 
 
+def test_samples_are_named_by_those_that_have_names(folder):
+    arguments, _ = combined(COMBINED + f"    own: {{mode: imagefolder, paths: {folder}}}\n")
+    data = Combined(**arguments)
+    assert data.name_of(2) == str(folder / "a.png")  # the third sample is the first of two again
+    del arguments["own"]
+    assert Combined(**arguments).name_of(2) == "2"
+
+
 def test_faults_within_stand_at_their_lines():
     _, faults = combined(COMBINED.replace("length: 2", "lenght: 2"))
     assert [str(fault) for fault in faults] == [

@@ -297,6 +297,15 @@ def test_a_network_of_other_channels_is_refused():
         run(injector(), Network(3))
 
 
+@pytest.mark.parametrize("sampler", ["uniform", "loss-second-moment"])
+def test_without_values_it_tells_shapes(sampler):
+    part, network = injector(sampler=sampler, channel_balancer_proportion=0.5).to("meta"), Network().to("meta")
+    x = torch.empty(4, 3, 2, 2, device="meta", dtype=torch.float64)
+    for mode in (True, False):
+        out, bound, start = part(generator=network.train(mode), in_=x, model_input_keys={})
+        assert out.shape == (4,) and bound.shape == start.shape == x.shape
+
+
 OPTIONS = """
 type: gaussian_diffusion
 generator: g

@@ -34,7 +34,7 @@ class Painter(nn.Module):
         self.seen, self.grad, self.free = [], False, 0
 
     def forward(self, x, timesteps, low_res=None, conditioning_free=False):
-        self.seen.append(timesteps[0].item())
+        self.seen.append(None if x.is_meta else timesteps[0].item())
         self.first = x if len(self.seen) == 1 else self.first
         self.grad, self.free = self.grad or torch.is_grad_enabled(), self.free + conditioning_free
         image = torch.zeros_like(x) if low_res is None else low_res.repeat_interleave(2, 2).repeat_interleave(2, 3)
@@ -159,6 +159,14 @@ def test_half_precision_is_sampled_in_full():
 
     drawn = injector()(generator=Half(), model_input_keys={"low_res": low_res().bfloat16()})
     assert drawn.dtype == torch.float32
+
+
+@pytest.mark.parametrize("noise", ["random", "zero", "fixed"])
+@pytest.mark.parametrize("more", [{}, {"use_ddim": True, "respaced_timestep_spacing": 10}])
+def test_without_values_one_timestep_tells_all_shapes(noise, more):
+    part, network = injector(noise_type=noise, **more).to("meta"), Painter().to("meta")
+    drawn = part(generator=network, model_input_keys={"low_res": torch.empty(2, 3, 2, 3, device="meta")})
+    assert drawn.shape == (2, 3, 4, 6) and drawn.is_meta and len(network.seen) == 1
 
 
 OPTIONS = """

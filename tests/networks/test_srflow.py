@@ -56,6 +56,16 @@ def test_what_it_maps_can_be_mapped_back(flow, dtype, near):
     assert sum(latent[0].numel() for latent in latents) == gt[0].numel()
 
 
+def test_half_precision_is_for_the_features_alone():
+    network, (gt, lr) = lively(dtype=torch.float32), images(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        latents, nll, _ = network(gt, lr, add_gt_noise=False)
+        again = network(None, lr, None, None, True, latents, add_gt_noise=False)[0]
+    assert nll.dtype == again.dtype == torch.float32
+    torch.testing.assert_close(again, gt, atol=1e-4, rtol=0)
+    assert not torch.equal(nll, network(gt, lr, add_gt_noise=False)[1])
+
+
 def test_likelihoods_are_those_of_the_change_of_variables():
     """log p(x) = log |det dz/dx| + log N(z; 0, 1), with the Jacobian of all latents by autograd."""
     network, (gt, lr) = lively(), images(4, 4)
@@ -291,7 +301,10 @@ def test_weights_have_the_ancestors_names_and_its_files_are_taken_as_they_are():
     assert {name for name in own if name.startswith("RRDB")} == {
         f"RRDB.{name}.{kind}" for name in rrdb for kind in ("weight", "bias")
     }
-    theirs = {name: network.state_dict()[name] for name in own} | {"flowUpsamplerNet.f.0.weight": torch.zeros(3)}
+    published = {name: name.replace("body.1.rdb2", "RRDB_trunk.1.RDB2").replace("conv_hr", "HRconv") for name in own}
+    theirs = {published[name]: network.state_dict()[name] for name in own} | {
+        "flowUpsamplerNet.f.0.weight": torch.zeros(3)
+    }
     taken = SRFlow(**TINY, flow=flow).double()
     taken.load_state_dict(taken.adopt(theirs))
     gt, lr = images()

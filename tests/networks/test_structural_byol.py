@@ -128,6 +128,13 @@ def test_the_dataset_and_the_network_speak_of_the_same_places():
     assert gap < 0.2  # a unit is an eighth, and resized views show it shifted by less than that
 
 
+def test_regions_in_other_units_are_refused():
+    with pytest.raises(
+        ValueError, match="regions count 4 units a side, the layer's maps have 8x8 places; 'latent_mult"
+    ):
+        structural()(*views(), torch.cat([torch.full((2, 1), 4), REGIONS[:, 1:]], 1))
+
+
 def test_a_layer_without_maps_is_refused():
     with pytest.raises(ValueError, match=r"hidden_layer: it has to make maps \(B, C, H, W\); this one makes \(1, 10\)"):
         StructuralByol(small(), image_size=16, hidden_layer="head")

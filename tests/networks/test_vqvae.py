@@ -141,8 +141,11 @@ def test_a_discrete_autoencoder_returns_errors_and_what_its_codes_stand_for(opti
     (errors.mean() + loss).backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in network.encoder.parameters())
     before = network.quantizer._codebook.embed.clone()
+    shares = network.get_codebook_indices(x).flatten().bincount(minlength=6).double() / 32
+    entropy = -torch.special.xlogy(shares, shares).sum()
     network.after_step(0)
     assert not torch.equal(network.quantizer._codebook.embed, before)
+    torch.testing.assert_close(network.get_debug_values(0)["perplexity"], torch.exp(entropy))
     assert network.get_codebook_indices(images(24)[..., :16]).shape == (2, 6, 4)
 
 

@@ -187,7 +187,7 @@ def test_what_is_wrong_only_for_a_test_is_a_notice_for_training(pictures: Path) 
 def test_a_file_without_a_section_to_train_cannot_train(
     tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for verb in ("train", "check", "smoke", "profile"):
+    for verb in ("train", "smoke", "profile"):
         assert written(tmp_path, TEST, verb, pictures=pictures)[0] == 2
         assert (
             "section 'train' is missing; write train: {niter: ...}, or run 'gradloom test'" in capsys.readouterr().err
@@ -216,11 +216,26 @@ def test_a_file_that_does_not_say_what_to_write_is_refused(
     assert "nothing says what to write; add eval: {output_state: <a state key>}" in capsys.readouterr().err
 
 
+def test_what_would_fail_is_found_before_with_its_place(
+    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = TEST.replace("paths: {pictures}", "paths: /nowhere")
+    text = text.replace("path: {{", "path: {{pretrain_model_generator: /nowhere.pth, ")
+    for verb in ("test", "check"):
+        assert written(tmp_path, text, verb, pictures=pictures)[0] == 2
+        first, second, last = capsys.readouterr().err.splitlines()
+        assert ":4:3: datasets.set: /nowhere is not a folder; give the path" in first
+        assert "path.pretrain_model_generator: there is no file /nowhere.pth" in second and last.startswith("2 faults")
+    assert written(tmp_path, TEST, "check", pictures=pictures)[0] == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "set: imagefolder, 3 samples in batches of 2" and out[-1].endswith("x.yml: no faults")
+
+
 def test_what_is_no_image_is_said(tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     two = TEST.replace("mode: imagefolder, ", "mode: random_dataset, hq_shape: [2, 4, 4], length: 3, ")
     two = two.replace("paths: {pictures}, skip_lq: true, disable_flip: true, ", "")
-    assert written(tmp_path, two)[0] == 1
-    assert "an output of (2, 4, 4) is no image" in capsys.readouterr().err
+    assert written(tmp_path, two)[0] == 2
+    assert "eval.output_state: 'gen' is (2, 2, 4, 4), no images: expected (samples, " in capsys.readouterr().err
     assert written(tmp_path, TEST + "    image_normalization_range: [1, 1]\n", pictures=pictures)[0] == 2
     assert "image_normalization_range: 1.0 has to be above 1.0" in capsys.readouterr().err
 
@@ -352,8 +367,8 @@ def test_films_are_made_of_so_many_frames_each(
 def test_there_has_to_be_a_film(tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert written(tmp_path, TEST, "process_video", pictures=pictures)[0] == 2
     assert "there is no film; add datasets.video: {mode: video, ...}" in capsys.readouterr().err
-    assert filmed(tmp_path, tmp_path / "nowhere.mkv")[0] == 1
-    assert "there is no film" in capsys.readouterr().err
+    assert filmed(tmp_path, tmp_path / "nowhere.mkv")[0] == 2
+    assert ":3:1: datasets.video: there is no film" in capsys.readouterr().err
 
 
 def test_several_processes_are_refused(

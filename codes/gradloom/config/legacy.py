@@ -284,6 +284,12 @@ def _asks_for_directions(value: Any) -> bool:
     return kind in ("gradient_direction", "GradientDirectionOptimizer")
 
 
+_OF_DVAES = {
+    "straight_through": "gradients always pass straight through",
+    "record_codes": "the perplexity of the codes is always told",
+    "discretization_loss_averaging_steps": "it had no effect",
+}
+
 RULES = (
     Rule("model", forget("every run is trained by the one trainer")),
     Rule("distortion", forget("nothing reads it")),
@@ -357,6 +363,7 @@ RULES = (
     Rule("networks.*.K", of("srflow", move_under("flow"))),
     Rule("networks.*.pretrain_rrdb", of("srflow", start_part("RRDB"))),
     Rule("networks.*.pretrain_path", of("rrdb_latent_wrapper", start_part("wrappedRRDB"))),
+    Rule("networks.*.kwargs", of("dvae", forget_within(**_OF_DVAES))),
     Rule("networks.*.flow", of("srflow", forget_within(**_OF_FLOWS))),
     *(Rule(f"steps.*.{key}", move_under("optimizer_params")) for key in ("lr", "weight_decay", "beta1", "beta2")),
     Rule("keep_optimizer_states_on_cpu", into_each("steps", "optimizer_params", "offload"), only=_is(True)),
@@ -374,6 +381,12 @@ RULES = (
     Rule("steps.*.losses.*.subtype", nest(recurrent={"recurrent_weights"}, for_element={"index"})),
     Rule("steps.*.injectors.*.fp16", forget("the run's precision holds for all"), only=_is(True)),
     Rule("steps.*.injectors.*.use_ema_model", rename("use_ema")),
+    Rule("steps.*.injectors.*.multiple_requirement", forget("it was for lengths of audio")),
+    Rule("eval.injectors.*.use_ema_model", rename("use_ema")),
+    Rule("eval.injectors.*.multiple_requirement", forget("it was for lengths of audio")),
+    Rule("eval.evaluators.*.diffusion_params.use_ema_model", rename("use_ema")),
+    Rule("eval.evaluators.*.diffusion_params.multiple_requirement", forget("it was for lengths of audio")),
+    Rule("eval.evaluators.*.dataset.name", forget("nothing reads it")),
     Rule("steps.*.losses.*.type", write("cross_entropy"), only=_is("crossentropy")),
     Rule("train.val_freq_megasamples", refuse("not supported; write val_freq, in iterations"), refuses=True),
     Rule("train.warmup_steps", rename("warmup_iter")),

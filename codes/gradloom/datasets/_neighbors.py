@@ -1,6 +1,7 @@
 """Images that go with another: the next frame of a film, or another tile of a picture."""
 
 import re
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,4 +32,4 @@ class Neighbors:
         if len(beside) == 1:
             return file
         chosen = int(torch.randint(len(beside) - 1, ()))
-        return beside[chosen + (chosen >= beside.index(file))]
+        return beside[chosen + (chosen >= bisect_left(beside, file))]

@@ -1,7 +1,7 @@
 """Samples of several datasets side by side."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -39,7 +39,8 @@ class Combined(Dataset[dict[str, Tensor]]):
 
     def name_of(self, index: int) -> str:
         """The samples that are put together, for messages."""
-        return f"{index}, of {', '.join(self.datasets)}"
+        told = {name: each for name, each in self.datasets.items() if isinstance(each, _Named)}
+        return ", ".join(each.name_of(index % self.lengths[name]) for name, each in told.items()) or str(index)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         index = range(len(self))[index]
@@ -47,6 +48,13 @@ class Combined(Dataset[dict[str, Tensor]]):
             name: dataset[index % self.lengths[name]] for name, dataset in self.datasets.items()
         }
         return {_under(name, key): value for name, sample in samples.items() for key, value in sample.items()}
+
+
+@runtime_checkable
+class _Named(Protocol):
+    """A dataset that has a name for each sample."""
+
+    def name_of(self, index: int) -> str: ...
 
 
 def _under(name: str, key: str) -> str:

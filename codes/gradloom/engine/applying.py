@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from gradloom.engine.calls import Bound
 from gradloom.engine.data.feed import Fetched, every_batch
 from gradloom.engine.data.order import mix
 from gradloom.engine.measuring import measuring
+from gradloom.engine.preflight.applying import look_at_application
 from gradloom.engine.taking_part import TakingPart
 from gradloom.engine.world import World
 from gradloom.errors import OptionsError, RunError
@@ -41,7 +42,7 @@ class Applying:
 
     def __init__(self, plan: Plan, device: str | torch.device | None = None) -> None:
         self.plan = plan.fresh()
-        self.application = _application(self.plan)
+        self.application = application_of(self.plan)
         self.world = World(plan.sections.gpu_ids, device)
         if self.world.processes > 1:
             raise RunError("networks are applied in one process; start it without torchrun")
@@ -87,8 +88,32 @@ class Applying:
         return [Output(start + place, image) for place, image in enumerate(value) if place not in fetched.replaced]
 
 
-def _application(plan: Plan) -> Application:
-    """What the options say to write."""
+def phases_of(plan: Plan) -> list[str]:
+    """The datasets that `gradloom test` takes: of a file that trains the one called `test`, if there is one."""
+    phases = [phase for phase in application_of(plan).passes if phase != "video"]
+    return ["test"] if "test" in phases and plan.sections.trains else phases
+
+
+def look_first(plan: Plan, phases: Sequence[str], say: Callable[[str], None]) -> Mapping[str, Dataset[Any]]:
+    """The opened datasets, if nothing is found wrong with what is to be made of them.
+
+    Raises:
+        OptionsError: when it would fail.
+    """
+    report = look_at_application(plan, application_of(plan), phases)
+    if report.faults:
+        raise OptionsError(report.faults)
+    for notice in report.notices:
+        say(f"notice: {notice}")
+    return report.datasets
+
+
+def application_of(plan: Plan) -> Application:
+    """What the options say to write.
+
+    Raises:
+        OptionsError: when they do not, or it cannot be made.
+    """
     root = plan.document.root
     if plan.application is None:
         missing = "nothing says what to write; add eval: {output_state: <a state key>}"

@@ -6,13 +6,14 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from gradloom.engine.applying import Applying, Output, results_folder, to_pictures
-from gradloom.engine.data.feed import Fetched, open_dataset
+from gradloom.engine.applying import Applying, Output, look_first, results_folder, to_pictures
+from gradloom.engine.data.feed import Fetched
 from gradloom.engine.data.rejects import Rejects
 from gradloom.engine.interrupts import Interrupted, Interrupts
 from gradloom.engine.testing import save
@@ -38,11 +39,12 @@ def process_video(plan: Plan, say: Callable[[str], None]) -> None:
     """
     _check(plan)
     try:
+        dataset = look_first(plan, ["video"], say)["video"]
         applying = Applying(plan)
         for sentence in applying.origins:
             say(sentence)
         with Interrupts().noted() as interrupts:
-            _process(applying, interrupts, say)
+            _process(applying, dataset, interrupts, say)
     except OSError as error:
         raise RunError(f"a file cannot be read or written: {error}") from error
 
@@ -61,9 +63,8 @@ def _check(plan: Plan) -> None:
                                        "under networks")])  # fmt: skip
 
 
-def _process(applying: Applying, interrupts: Interrupts, say: Callable[[str], None]) -> None:
+def _process(applying: Applying, dataset: Dataset[Any], interrupts: Interrupts, say: Callable[[str], None]) -> None:
     plan, video = applying.plan, applying.plan.sections.video
-    dataset = open_dataset(plan.datasets["video"])
     film, rejects = cast(Frames, dataset), Rejects(plan.datasets["video"], say)
     folder = results_folder(plan, "video")
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from gradloom.config.names import file_name
-from gradloom.engine.applying import Applying, results_folder, to_pictures
-from gradloom.engine.data.feed import open_dataset
+from gradloom.engine.applying import Applying, look_first, phases_of, results_folder, to_pictures
 from gradloom.engine.data.rejects import Named, Rejects
 from gradloom.engine.interrupts import Interrupted, Interrupts
 from gradloom.errors import RunError
@@ -26,20 +25,21 @@ def test(plan: Plan, say: Callable[[str], None]) -> None:
         Interrupted: when it was asked to stop.
     """
     try:
+        opened = look_first(plan, phases_of(plan), say)
         applying = Applying(plan)
         for sentence in applying.origins:
             say(sentence)
-        phases = [phase for phase in applying.application.passes if phase != "video"]
         with Interrupts().noted() as interrupts:
-            for phase in ["test"] if "test" in phases and plan.sections.trains else phases:
-                _write_all(applying, phase, interrupts, say)
+            for phase, dataset in opened.items():
+                _write_all(applying, phase, dataset, interrupts, say)
     except OSError as error:
         raise RunError(f"a file cannot be read or written: {error}") from error
 
 
-def _write_all(applying: Applying, phase: str, interrupts: Interrupts, say: Callable[[str], None]) -> None:
+def _write_all(
+    applying: Applying, phase: str, dataset: Dataset[Any], interrupts: Interrupts, say: Callable[[str], None]
+) -> None:
     plan = applying.plan
-    dataset = open_dataset(plan.datasets[phase])
     rejects = Rejects(plan.datasets[phase], say)
     folder = results_folder(plan, phase)
     folder.mkdir(parents=True, exist_ok=True)

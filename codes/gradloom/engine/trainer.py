@@ -177,9 +177,8 @@ class Trainer:
         total: Tensor | None = None
         for action in routine.losses:
             bound = self.calls[action.call]
-            value = bound(micro.state)
+            value, extra = bound.score(micro.state)
             name = f"{routine.step.name}/{action.call.name}"
-            value, extra = value if isinstance(value, tuple) else (value, {})
             if value.dim():
                 raise RunError(f"{bound.path}: a loss is a single number, got the shape {tuple(value.shape)}")
             _add(metrics, name, value, micro.share)

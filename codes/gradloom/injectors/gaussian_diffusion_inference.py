@@ -110,8 +110,10 @@ class GaussianDiffusionInference(Injector, type="gaussian_diffusion_inference"):
             shape = (*front, height * factor, width * factor)
         if self.noise_type == "zero":
             return like.new_zeros(shape)
-        seeded = torch.Generator(like.device).manual_seed(SEED_OF_FIXED_NOISE) if self.noise_type == "fixed" else None
-        return torch.randn(shape, generator=seeded, dtype=like.dtype, device=like.device)
+        if self.noise_type == "fixed":  # and the same on every device
+            seeded = torch.Generator().manual_seed(SEED_OF_FIXED_NOISE)
+            return torch.randn(shape, generator=seeded, dtype=like.dtype).to(like.device)
+        return torch.randn(shape, dtype=like.dtype, device=like.device)
 
     def asked(self, generator: nn.Module, x: Tensor, t: Tensor, inputs: dict[str, Any]) -> Estimate:
         """What the network makes of x_t at timesteps (B,)."""

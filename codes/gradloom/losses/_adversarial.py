@@ -112,7 +112,8 @@ def judge(discriminator: nn.Module, arguments: tuple[Any, ...]) -> Tensor:
 class Floor(nn.Module):
     """Lets a loss count only while the mean of its last ten values is not below `least`; no host waits for it.
 
-    There are ten from the tenth value on; before, the mean is of those that there are.
+    There are ten from the tenth value on; before, the mean is of those that there are, where the ancestor's began with
+    zeros. Each micro-batch is a value, and each process decides by its own.
     """
 
     recent: Tensor

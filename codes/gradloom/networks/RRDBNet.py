@@ -53,11 +53,11 @@ class RRDBNet(nn.Module):
         initial_stride: Positive = 1,
         additive_mode: Literal["not", "additive", "additive_enforced", "bicubic"] = "not",
         unshuffle: bool = False,
-        output_mode: Literal["hq_only", "hq+features", "features_only"] = "hq_only",
-        use_ref: bool = False,
-        headless: bool = False,
-        feature_channels: Positive = 64,
-        long_skip: bool = True,
+        output_mode: Literal["hq_only", "hq+features", "features_only"] = "hq_only",  # what is returned
+        use_ref: bool = False,  # a large reference image is the second input
+        headless: bool = False,  # the input is features
+        feature_channels: Positive = 64,  # of a headless network, how many are changed and enlarged
+        long_skip: bool = True,  # around the whole body; a headless network has none
     ) -> None:
         super().__init__()
         _check(in_nc, out_nc, scale, initial_stride, additive_mode, unshuffle)
@@ -148,6 +148,10 @@ def _check(in_nc: int, out_nc: int, scale: int, initial_stride: int, additive_mo
 
 
 def _check_inputs(in_nc: int, nf: int, plain: bool, use_ref: bool, headless: bool, feature_channels: int) -> None:
+    if feature_channels != 64 and not headless:
+        raise ValueError(
+            "'feature_channels' are those of a network with 'headless: true'; write that too, or remove it"
+        )
     if use_ref and headless:
         raise ValueError("'use_ref' is for images and 'headless' for features; keep one of them")
     if headless and not plain:

@@ -22,6 +22,7 @@ class Codes(InCompany):
 
     asks_in_passes = False
     counts: Tensor
+    recent: Tensor
     sums: Tensor
     samples: Tensor
     codebook_misses: Tensor
@@ -30,6 +31,7 @@ class Codes(InCompany):
         super().__init__()
         self.size, self.expiry, self.seen = size, expiry, False
         self.register_buffer("counts", torch.zeros(size), persistent=False)
+        self.register_buffer("recent", torch.zeros(size), persistent=False)  # the last step's counts
         self.register_buffer("sums", torch.zeros(size, dim), persistent=False)
         if expiry:
             self.register_buffer("samples", torch.zeros(size, dim), persistent=False)
@@ -89,6 +91,7 @@ class Codes(InCompany):
             buffer.copy_(torch.where(sound, value, buffer))
         if self.expiry:
             self._expire(total[:, 0])
+        self.recent.copy_(total[:, 0])
         self.forget()
 
     def perplexity(self, counts: Tensor) -> Tensor:

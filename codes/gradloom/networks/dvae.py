@@ -91,6 +91,11 @@ class DiscreteVAE(nn.Module):
         """Let codes follow what was rounded to them."""
         self.quantizer._codebook.learn()
 
+    def get_debug_values(self, iteration: int) -> dict[str, Tensor]:
+        """How many codes the last step used, by their perplexity."""
+        codes = self.quantizer._codebook
+        return {"perplexity": codes.perplexity(codes.recent)}
+
     def adopt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights by our names: the ancestor has the count of misses elsewhere, and means the other way round."""
         if "quantizer._codebook.initted" not in weights:

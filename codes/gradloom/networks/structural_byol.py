@@ -51,6 +51,7 @@ class StructuralByol(Bootstrap):
         predictor = _Tail(projection_size, projection_size, projection_hidden_size)
         super().__init__(encoder, predictor, moving_average_decay, moving_average_steps)
         self._freeze_until = freeze_until
+        self._units_are_right = False  # looked at once, since a GPU would have to be waited for
 
     def update_for_step(self, iteration: int) -> None:
         """Let the copy follow the encoder, whose subnet learns from some iteration on."""
@@ -63,6 +64,9 @@ class StructuralByol(Bootstrap):
         predictions = [self.online_predictor(self.online_encoder(view)) for view in (one, two)]
         with torch.no_grad():
             targets = [self.target_encoder(view) for view in (one, two)]
+        if regions is not None and not self._units_are_right and not regions.is_meta:
+            _check_units(regions, targets[0])
+            self._units_are_right = True
         forward = _mean_distance(*_places(predictions[0], targets[1], regions))
         backward = _mean_distance(*_places(targets[0], predictions[1], regions))
         return (forward + backward).mean()
@@ -99,13 +103,18 @@ class _Tail(nn.Module):
         return made
 
 
+def _check_units(regions: Tensor, maps: Tensor) -> None:
+    units, (height, width) = int(regions[0, 0]), maps.shape[-2:]
+    if (height, width) != (units, units):
+        why = f"regions count {units} units a side, the layer's maps have {height}x{width} places"
+        raise ValueError(f"{why}; 'latent_multiple' of the dataset is how many pixels a side a place stands for")
+
+
 def _places(first: Tensor, second: Tensor, regions: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Bring the places that both maps show together; where there are fewer than places, the last tells which count."""
     if regions is None:
         return first, second, None
     side = first.shape[-1]
-    if first.shape[-2] != side:
-        raise ValueError(f"regions are of square maps, got {tuple(first.shape)}")
     _, height1, width1, top1, left1, height2, width2, top2, left2, flipped, height, width = regions.T[:, :, None]
     steps = torch.arange(side, device=regions.device)[None]
     rows1, rows2 = ((top + steps) * side // size for top, size in ((top1, height1), (top2, height2)))

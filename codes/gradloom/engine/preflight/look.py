@@ -36,7 +36,7 @@ def _look(plan: Plan, device: torch.device, first: int, processes: int) -> Repor
     optimizers = memory.optimizers(plan, built, findings)
     report.samples = [line for one in opened.values() for line in samples.told(one)]
     report.datasets = {phase: one.dataset for phase, one in opened.items()}
-    report.networks = [_row(plan, built, name) for name in built.networks]
+    report.networks = [row(plan, built, name) for name in built.networks]
     stage = Stage(built.known, findings)
     stage.set_up(_calls(plan))
     rehearsal, batches = Rehearsal(plan, built, stage, findings, processes), _training_batches(opened)
@@ -79,7 +79,8 @@ def _training_batches(opened: Mapping[str, Opened]) -> list[dict[str, Any]]:
     return [one.batch(size) for size in one.shares] if one and one.one else []
 
 
-def _row(plan: Plan, built: Models, name: str) -> Row:
+def row(plan: Plan, built: Models, name: str) -> Row:
+    """A network in numbers."""
     network = built.networks[name]
     trained = {each for step in plan.steps for each in step.trains}
     return Row(

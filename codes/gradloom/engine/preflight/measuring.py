@@ -18,10 +18,11 @@ def look(plan: Plan, models: Models, stage: Stage, opened: Mapping[str, Opened])
         one = opened.get(measure.phase)
         if one is not None and one.one is not None:
             size = min(one.planned.batch_size, measure.samples or one.length)
-            _measure(measure, models, stage, one.batch(size))
+            follow(measure, models, stage, one.batch(size))
 
 
-def _measure(measure: Measure, models: Models, stage: Stage, batch: dict[str, Any]) -> None:
+def follow(measure: Measure, models: Models, stage: Stage, batch: dict[str, Any]) -> dict[str, Any]:
+    """Find what is wrong with a measure, on a batch, and return the state that it ends with."""
     known = dict(models.known)
     if measure.stands_in in known:
         known[measure.stands_in.removesuffix(".ema")] = known[measure.stands_in]
@@ -32,3 +33,4 @@ def _measure(measure: Measure, models: Models, stage: Stage, batch: dict[str, An
             stage.inject(call, state)
         for evaluator in measure.calls:
             stage.shown(evaluator, state)
+    return state

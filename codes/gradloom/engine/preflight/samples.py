@@ -1,7 +1,7 @@
 """Open the datasets and decode a sample of each: what a batch will hold, without loading one."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -68,12 +68,18 @@ def random_numbers_put_aside(seed: int) -> Iterator[None]:
 
 def open_all(plan: Plan, findings: Findings, processes: int) -> dict[str, Opened]:
     """Open every dataset of a plan and decode a sample of it, noting what is wrong with either."""
-    opened: dict[str, Opened] = {}
     if "train" not in plan.datasets and plan.document.root:
         findings.fault(plan.document.root.fault("there is no dataset to train on; add datasets.train"))
-    for phase, dataset in plan.datasets.items():
-        if phase == "val" and all(measure.phase != "val" for measure in plan.measures):
-            continue
+    measured = {measure.phase for measure in plan.measures}
+    trained = [phase for phase in plan.datasets if phase in measured or phase not in ("val", "test", "video")]
+    return open_some(plan, trained, findings, processes)
+
+
+def open_some(plan: Plan, phases: Iterable[str], findings: Findings, processes: int = 1) -> dict[str, Opened]:
+    """Open these datasets of a plan and decode a sample of each, noting what is wrong with either."""
+    opened: dict[str, Opened] = {}
+    for phase in phases:
+        dataset = plan.datasets[phase]
         try:
             made = open_dataset(dataset)
             opened[phase] = Opened(dataset, made, len(made), None, processes)  # type: ignore[arg-type]
