@@ -196,7 +196,13 @@ RULES = (
     Rule("eval.compute_fea", forget("it was never read")),
     Rule("eval.pure", forget(""), only=_OFF),
     Rule("logger.recurrent_visual_indices", forget(""), only=_OFF),
+    Rule(
+        "logger.recurrent_visual_indices",
+        refuse("not supported; show keys of images, as indices_extractor writes them of a film"),
+        refuses=True,
+    ),
     Rule("logger.is_mel_spectrogram", forget(""), only=_OFF),
+    Rule("logger.is_mel_spectrogram", refuse("it is for audio, which is left out; remove it"), refuses=True),
 )
 
 
