@@ -10,14 +10,15 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "codes"))
 
 from gradloom import parts  # noqa: E402, the package need not be installed
-from gradloom.config.binding import describe, parameters_of  # noqa: E402
+from gradloom.config.binding import FromNode, describe, parameters_of  # noqa: E402
 from gradloom.config.explained import comments_of, default_of  # noqa: E402
+from gradloom.config.node import Node  # noqa: E402
 from gradloom.config.schedules import Schedule  # noqa: E402
 from gradloom.config.sections import (  # noqa: E402
     Best,
@@ -107,6 +108,19 @@ def section(title: str, target: Callable[..., Any], skip: set[str] | None = None
             takes, comment = (text.replace("|", "\\|") for text in (describe(hint), comments.get(name, "")))
             yield f"| {shown} | {takes} | {written(target, name, default)} | {comment} |"
         yield ""
+    for name, hint, _ in rows:
+        for inner in mappings_in(hint):
+            path = f"{title.strip('`:')}.{name.rstrip('_')}" if title.startswith("`") else name
+            yield from section(f"`{path}:`", inner, level="####")
+
+
+def mappings_in(hint: Any) -> Iterator[type]:
+    """The mappings of options in an annotation that have no section of their own."""
+    if not isinstance(hint, type):
+        for inner in get_args(hint):
+            yield from mappings_in(inner)
+    elif is_dataclass(hint) and not issubclass(hint, Schedule | Node | FromNode) and hint not in (Best, GroupOptions):
+        yield hint
 
 
 def inner_sections(name: str, target: Callable[..., Any]) -> Iterator[str]:
@@ -123,6 +137,8 @@ def written(target: Callable[..., Any], name: str, default: Any) -> str:
         return ""
     if value is None:
         return "none"
+    if is_dataclass(value):
+        return "as below"
     return str(value).lower() if isinstance(value, bool) else f"{value}".replace("|", "\\|") or "empty"
 
 

@@ -279,7 +279,8 @@ class Injector(Part):
 class Loss(Part):
     """Scores the state: `forward` returns a scalar, or a scalar and a mapping of detached metrics.
 
-    The scalar is added to the step's others by weight before the one backward pass.
+    The scalar is added to the step's others by weight before the one backward pass. A loss with Write ports returns
+    what it writes, in order, after the metrics; that is for looking at and for later steps, and detached too.
     """
 
     registry = Registry["Loss"]("loss", "gradloom.losses")

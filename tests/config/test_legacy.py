@@ -47,6 +47,8 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("grad_scaler_enabled: true", {}, ["grad_scaler_enabled: dropped: fp16 has a scaler, fp32 and bf16 need none"]),
     ("training_data_encountered: 5", {}, ["training_data_encountered: dropped: samples are counted from the "
      "iterations"]),
+    ("{ssh_server: a, ssh_username: b, ssh_password: secret, remote_path: d}", {}, [f"{key}: dropped: nothing is copied to "
+     "other machines" for key in ("ssh_server", "ssh_username", "ssh_password", "remote_path")]),
     ("{wandb_project_name: a, wandb_run_name: b, wandb_progress_use_raw_steps: true}", {}, ["wandb_project_name: dropped: "
      "see 'wandb'", "wandb_run_name: dropped: see 'wandb'", "wandb_progress_use_raw_steps: dropped: everything is logged "
      "by iterations"]),
@@ -110,6 +112,25 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("steps: {s: {generator: g, generator_outputs: [x], loss_log_buffer: 3}}", {"steps": {"s": {}}},
      ["steps.s.generator: dropped: it was never read", "steps.s.generator_outputs: dropped: it was never read",
       "steps.s.loss_log_buffer: dropped: losses are means over each logging interval"]),
+    (
+        "eval: {evaluators: {e: {dataset: {name: a}, diffusion_params: {use_ema_model: true, multiple_requirement: 8}}}}",
+        {"eval": {"evaluators": {"e": {"dataset": {}, "diffusion_params": {"use_ema": True}}}}},
+        [
+            "eval.evaluators.e.diffusion_params.use_ema_model: read as 'use_ema'",
+            "eval.evaluators.e.diffusion_params.multiple_requirement: dropped: it was for lengths of audio",
+            "eval.evaluators.e.dataset.name: dropped: nothing reads it",
+        ],
+    ),
+    (
+        "{steps: {s: {injectors: {i: {multiple_requirement: 8}}}}, "
+        "eval: {injectors: {i: {use_ema_model: true, multiple_requirement: 8}}}}",
+        {"steps": {"s": {"injectors": {"i": {}}}}, "eval": {"injectors": {"i": {"use_ema": True}}}},
+        [
+            "steps.s.injectors.i.multiple_requirement: dropped: it was for lengths of audio",
+            "eval.injectors.i.use_ema_model: read as 'use_ema'",
+            "eval.injectors.i.multiple_requirement: dropped: it was for lengths of audio",
+        ],
+    ),
     ("steps: {s: {injectors: {i: {fp16: true, use_ema_model: true}}}}", {"steps": {"s": {"injectors": {"i": {
      "use_ema": True}}}}}, ["steps.s.injectors.i.fp16: dropped: the run's precision holds for all",
      "steps.s.injectors.i.use_ema_model: read as 'use_ema'"]),

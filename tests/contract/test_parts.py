@@ -271,9 +271,9 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "cross_entropy": [{"logits": logits, "labels": labels}],
         "direct": [{"key": images}],
         "discriminator_gan": [
-            GAN | {"gan_type": "ragan", "noise": 0.1},
-            GAN | {"gan_type": "wgan", "gradient_penalty": True},
-            GAN | {"gan_type": "max_spread", "min_loss": 0.1},
+            GAN | {"structure": None, "gan_type": "ragan", "noise": 0.1},
+            GAN | {"structure": None, "gan_type": "wgan", "gradient_penalty": True},
+            GAN | {"structure": None, "gan_type": "max_spread", "min_loss": 0.1},
         ],
         "distillation": [{"teacher": logits, "student": logits}],
         "feature": [PAIR | {"weights": "random", "layer": 2}],

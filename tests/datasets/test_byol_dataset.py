@@ -5,7 +5,6 @@ import torch
 
 pytest.importorskip("kornia")
 from datasets.within import Pictures, pictures
-from gradloom.datasets._views import Views
 from gradloom.datasets.byol_dataset import ByolDataset
 from gradloom.parts import keys_of
 
@@ -128,5 +127,8 @@ def test_no_image_is_changed_in_place():
     assert torch.equal(data.within.images, before)
 
 
-def test_nothing_of_a_view_is_trained():
-    assert not [*Views([], {}).parameters()]
+def test_it_may_be_around_another_such_dataset():
+    def within(normalize):
+        return pictures(lambda **_: ByolDataset(pictures(), 8), normalize=normalize)
+
+    assert torch.equal(drawn(ByolDataset(within(True), 8))["aug1"], drawn(ByolDataset(within(False), 8))["aug1"])

@@ -168,6 +168,14 @@ def test_gradients_are_scaled_by_the_inputs_of_each_layer() -> None:
         torch.testing.assert_close(value - ends[1][key], factors.get(key, 1.0) * (value - ends[0][key]))
 
 
+def test_a_base_that_nothing_is_scaled_by_is_refused() -> None:
+    message = (
+        "automatically_scale_base_layer_size: nothing is scaled without 'automatically_scale_grads_for_fanin: true'"
+    )
+    with pytest.raises(gradloom.OptionsError, match=message):
+        plan_of(GAN, "automatically_scale_base_layer_size=64")
+
+
 def test_a_run_with_all_of_it_passes_its_checks(tmp_path: Path) -> None:
     text = GAN.replace(
         "injectors:\n          drawn",

@@ -108,10 +108,10 @@ def batches(count: int) -> list[dict[str, Tensor]]:
     return [gan_batch(seed=number) for number in range(count)]
 
 
-NORM = GAN.replace("test_mlp, inputs: 4", "test_normed, inputs: 4")
+NORM = GAN.replace("test_mlp, inputs: 4", "test_graph_normed, inputs: 4")
 
 
-@gradloom.networks.register("test_normed")
+@gradloom.networks.register("test_graph_normed")
 class Normed(nn.Sequential):
     """With statistics that each forward pass moves."""
 

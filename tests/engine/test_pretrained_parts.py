@@ -49,3 +49,16 @@ def test_parts_and_files_that_are_not_there_are_said_at_their_line(tmp_path: Pat
         build.networks(planned(tmp_path, "pretrained_parts: {RRDB: rrdb.pth}"), World(device="cpu"))
     with pytest.raises(RunError, match="the network has no part 'RRBD'; did you mean 'RRDB'"):
         build.networks(planned(tmp_path, "pretrained_parts: {RRBD: rrdb.pth}"), World(device="cpu"))
+
+
+def test_weights_that_a_network_adopts_match_strictly(tmp_path: Path) -> None:
+    networks, _ = build.networks(planned(tmp_path, "ema: false"), World(device="cpu"))
+    theirs = {key: value + 1 for key, value in networks["g"].state_dict().items() if not key.endswith("measured")}
+    theirs = {key: value for key, value in theirs.items() if not key.endswith("actnorm.first")}
+    torch.save(theirs, tmp_path / "theirs.pth")
+    file = tmp_path / "x.yml"
+    plan = gradloom.load(file, set=[f"path.pretrain_model_g={tmp_path / 'theirs.pth'}", "path.strict_load=true"])
+    networks, _ = build.networks(plan, World(device="cpu"))
+    state = networks["g"].state_dict()
+    assert all(torch.equal(state[key], value) for key, value in theirs.items())
+    assert all(value.all() for key, value in state.items() if key.endswith("measured"))

@@ -13,7 +13,7 @@ import gradloom
 from making import plan_of
 
 
-@gradloom.networks.register("test_normed")
+@gradloom.networks.register("test_dropping")
 class Normed(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 2))
@@ -39,7 +39,7 @@ OPTIONS = """
       train: {mode: test_seven, batch_size: 4}
       val: {mode: test_seven, batch_size: 3}
     networks:
-      net: {which_model: test_normed}
+      net: {which_model: test_dropping}
       judge: {which_model: test_mlp, inputs: 2, outputs: 1}
     steps:
       first:

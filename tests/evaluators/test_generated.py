@@ -1,5 +1,6 @@
 """Metrics that generate images themselves, against the same features and torch-fidelity's distance."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torchvision.io import read_image, write_png
 
+import gradloom
 from gradloom.datasets.random_dataset import RandomDataset
 from gradloom.errors import RunError
 from gradloom.evaluators.fid_for_structural_nets import FidForStructuralNets
@@ -18,6 +20,7 @@ from gradloom.evaluators.sr_fid import SrFid
 from gradloom.evaluators.sr_style_transfer import SrStyleTransfer
 from gradloom.evaluators.style_transfer import StyleTransfer
 from gradloom.parts import DatasetChoice, Evaluator
+from making import trainer_of
 
 
 class Critic(nn.Module):
@@ -206,3 +209,57 @@ def test_what_makes_no_image_or_one_of_another_size_is_named(folder: Path) -> No
         measured(part, for_=Alone())
     with pytest.raises(RunError, match="not a folder"):
         measured(StyleTransfer(**options(batches_per_eval=1, image_size=8, real_fid_path=folder / "x")))
+
+
+@gradloom.networks.register("test_describing")
+class Describing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3)
+
+    def features(self, x: Tensor) -> Tensor:
+        means: Tensor = self.layer(x).mean((2, 3))
+        return means
+
+
+RUN = """
+    name: run
+    datasets:
+      train: {mode: photos, scale: 2, crop: 16, length: 4, batch_size: 2}
+      val: {mode: photos, split: test, scale: 2, crop: 16}
+    networks:
+      generator: {which_model: RRDBNet, in_nc: 3, out_nc: 3, nf: 4, nb: 1, scale: 2, gc: 2}
+      critic: {which_model: test_describing, trainable: false}
+    steps:
+      generator_step:
+        training: generator
+        optimizer_params: {lr: 1e-2}
+        injectors:
+          made: {type: generator, generator: generator, in: lq, out: gen}
+        losses:
+          pix: {type: pix, criterion: l1, real: hq, fake: gen}
+    eval:
+      at_start: true
+      evaluators:
+        now: {type: fid_for_structural_nets, for: generator, batch_size: 2, scale: 2, network: critic, dataset: SMALL}
+        mean: {type: fid_for_structural_nets, for: generator.ema, batch_size: 2, scale: 2, network: critic, dataset: SMALL}
+    train: {niter: 2, ema_rate: 0.999}
+""".replace("SMALL", "{mode: photos, split: test, scale: 2, crop: 16, length: 5}")
+
+
+def test_a_run_measures_the_network_that_it_is_for(tmp_path: Path) -> None:
+    trainer = trainer_of(RUN, f"path.experiments_root={tmp_path}")
+    trainer.fit()
+    rows = [json.loads(row) for row in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    first, last = [row for row in rows if row["kind"] == "eval"]
+    assert first["now/fid"] == first["mean/fid"] > 0
+    assert last["now/fid"] != pytest.approx(first["now/fid"], rel=1e-2)
+    assert last["mean/fid"] == pytest.approx(first["mean/fid"], rel=1e-2)
+    assert "5 generated and 5 real images" in last["protocol"]["now/fid"]
+
+
+def test_a_generator_that_is_not_there_is_said_once() -> None:
+    with pytest.raises(gradloom.OptionsError) as error:
+        trainer_of(RUN.replace("for: generator.ema", "for: generater"))
+    (fault,) = error.value.faults
+    assert "no network is called 'generater'; did you mean 'generator'?" in str(fault)

@@ -42,6 +42,7 @@ def distances(folder, network):
     return found
 
 
+@torch.no_grad()
 def test_the_means_of_squared_differences(tmp_path):
     made, network = evaluator(tmp_path), Describing()
     made.add(made(for_=network))
@@ -53,6 +54,7 @@ def test_the_means_of_squared_differences(tmp_path):
     assert made.protocol() == "3 similar pairs and 3 dissimilar pairs"
 
 
+@torch.no_grad()
 def test_no_more_than_the_quantity_is_measured(tmp_path):
     made, network = evaluator(tmp_path, quantity=1), Describing()
     made.add(made(for_=network))

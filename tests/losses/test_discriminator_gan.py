@@ -247,6 +247,26 @@ def test_half_precision_scores_are_judged_in_float32(gan_type: str) -> None:
     assert {metric.dtype for metric in metrics.values()} == {torch.float32}
 
 
+def test_what_the_discriminator_looks_at_can_be_shown() -> None:
+    class Square(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x**2).sum((1, 2, 3))  # whose gradient is 2 x
+
+    real = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    part = part_of("gan", gradient_penalty=True, structure="seen")
+    assert part.writes() == ("seen",)
+    _, _, seen = part(discriminator=Square(), real=real, fake=real)
+    for image, wanted in zip(seen.flatten(0, 1), real.flatten(0, 1), strict=True):
+        torch.testing.assert_close(image, (wanted - wanted.mean()) / (2 * wanted.std()) + 0.5)
+    flat = torch.ones(2, 3, 2, 2, dtype=torch.float64)
+    constant = part(discriminator=nn.Sequential(nn.Flatten(), nn.Linear(12, 1).double()), real=flat, fake=flat)[2]
+    assert constant.isfinite().all() and not seen.requires_grad
+    with pytest.raises(
+        ValueError, match="'structure' shows the gradients of the penalty; write 'gradient_penalty: true'"
+    ):
+        part_of("gan", structure="seen")
+
+
 def test_the_penalty_takes_one_input() -> None:
     part_of("gan", real=["hq"], gradient_penalty=True)
     with pytest.raises(ValueError, match="takes a discriminator of one input; write one key as 'real'"):

@@ -50,10 +50,10 @@ def test_the_cost_of_each_change_is_that_of_the_output_turned_back() -> None:
         "three quarters": lambda x: torch.rot90(x, 3, (2, 3)),
     }
     back = {**turns, "a quarter": turns["three quarters"], "three quarters": turns["a quarter"]}
-    expected = {name: float((back[name](network(turns[name](IMAGES))) - real).abs().mean()) for name in turns}
+    expected = {n: float((back[n](network(turns[n](IMAGES))) - real).abs().mean().detach()) for n in turns}
     assert expected["upside down"] == pytest.approx(0.5) and expected["sideways"] == 0
     assert expected["a quarter"] == pytest.approx(0.25)
-    drawn = [float(geometric()(generator=network, real=real, fake=(IMAGES,))) for _ in range(200)]
+    drawn = [float(geometric()(generator=network, real=real, fake=(IMAGES,)).detach()) for _ in range(200)]
     for value in drawn:
         assert min(abs(value - one) for one in expected.values()) < 1e-12
     shares = {value: sum(abs(one - value) < 1e-9 for one in drawn) / 200 for value in (0.5, 0.25, 0.0)}

@@ -26,6 +26,10 @@ OPTIONS = {
     "vqvae": ("{channel: 4, n_res_channel: 2, codebook_dim: 4, codebook_size: 5}", (2, 3, 8, 8)),
     "rrdb_srflow": ("in_nc: 3\nout_nc: 3\nnf: 4\nnb: 1\nscale: 2\ngc: 2", (2, 3, 8, 8)),
     "rrdb_latent_wrapper": ("in_nc: 3\nout_nc: 3\nnf: 8\nnb: 1\nblocks_for_latent: [0]\ngc: 2", (2, 3, 8, 8)),
+    "stylegan2_discriminator": (
+        "{image_size: 8, in_nc: 3, augmentation_types: [color], augmentation_probability: 0.5, network_capacity: 1}",
+        (2, 3, 8, 8),
+    ),
     "stylegan2_rosinality_gen": ("size: 8\nstyle_dim: 6\nn_mlp: 1\nmax_channels: 4\nchannel_multiplier: 1", (2, 6)),
     "stylegan2_rosinality_disc": ("size: 8\nmax_channels: 4\nblur_kernel: [1, 2, 1]", (2, 3, 8, 8)),
     "glean": (

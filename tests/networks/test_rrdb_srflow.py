@@ -7,6 +7,7 @@ from torch.nn.functional import group_norm, interpolate, leaky_relu
 from gradloom.networks._rrdb import Bypassed
 from gradloom.networks.rrdb_latent_wrapper import RRDBLatentWrapper
 from gradloom.networks.rrdb_srflow import RRDBSRFlow
+from gradloom.networks.RRDBNet import RRDBNet
 
 
 def lively(network):
@@ -51,6 +52,20 @@ def test_latents_are_mixed_from_the_blocks_and_the_trunk():
     assert {name.split(".", 2)[2] for name in network.state_dict() if name.startswith("post")} == {
         "conv.weight", "conv.bias", "gn.weight", "gn.bias",
     }  # fmt: skip
+
+
+def test_it_takes_the_weights_of_rrdbnet_and_of_esrgans_first_release():
+    network = RRDBSRFlow(3, 3, 4, 2, 4, gc=2)
+    own = network.state_dict()
+    assert {*own} == {*RRDBNet(3, 3, 4, 2, 4, gc=2).state_dict()}
+    first = {
+        "conv_first.bias": "conv_first.bias",
+        "RRDB_trunk.1.RDB2.conv5.weight": "body.1.rdb2.conv5.weight",
+        "trunk_conv.weight": "conv_body.weight",
+        "upconv2.bias": "conv_up2.bias",
+        "HRconv.weight": "conv_hr.weight",
+    }
+    assert network.adopt({then: own[now] for then, now in first.items()}).keys() == {*first.values()}
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """LAMB against the equations of its paper, number by number, in float64."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn, optim
+from torch.amp import GradScaler
 
 from gradloom.optimizers.lamb import Lamb
+from gradloom.optimizers.lars import Lars
 
 SHAPES = [(4, 3), (5,), (2, 3, 2, 2), ()]
 ITERATIONS = 7
@@ -160,3 +162,28 @@ def test_it_asks_for_no_loss_and_leaves_what_has_no_gradient() -> None:
     assert torch.equal(parameters[1], before)
     with pytest.raises(TypeError, match="Lamb asks for no loss"):
         optimizer.step(lambda: 1.0)
+
+
+@pytest.mark.parametrize("make", [Lamb, Lars])
+def test_torchs_scaler_leaves_the_decision_to_the_optimizer(
+    make: Callable[..., Lamb | Lars], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So on a GPU the host waits for nothing; it would if it had to read what the scaler found."""
+    parameters = weights()
+    optimizer, scaler = make(parameters, lr=0.1), GradScaler("cpu", 1.0)
+    asked: list[int] = []
+    item = Tensor.item
+    monkeypatch.setattr(Tensor, "item", lambda self: asked.append(1) or item(self))
+    moved = []
+    for bad in (False, True, False):
+        before = [parameter.detach().clone() for parameter in parameters]
+        for parameter, gradient in zip(parameters, next(gradients()), strict=True):
+            parameter.grad = gradient * (float("inf") if bad else 1.0)
+        scaler.scale(torch.zeros(()))
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update(1.0)
+        moved.append([not torch.equal(one, other) for one, other in zip(parameters, before, strict=True)])
+        assert optimizer.found_inf is None
+    assert moved == [[True] * 4, [False] * 4, [True] * 4]
+    assert not asked

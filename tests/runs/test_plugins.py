@@ -156,7 +156,7 @@ def test_a_plugins_options_are_checked_like_any(options: Path, change: str, mess
 
 
 def test_a_part_whose_ports_do_not_match_is_refused_when_it_is_defined() -> None:
-    with pytest.raises(TypeError, match=r"Wrong.forward takes \['reel'\], its Read and Net ports are \['real'\]"):
+    with pytest.raises(TypeError, match=r"Wrong.forward takes \['reel'\], its ports are \['real'\]"):
 
         class Wrong(gradloom.Loss, type="plugin_wrong"):
             """Misspells a port."""

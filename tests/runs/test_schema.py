@@ -98,6 +98,8 @@ def test_much_of_the_dialect_is_valid() -> None:
     ("every: 2", "every: 0", "$.steps.s.injectors.drawn.every"),
     ("[lq, None, 3, [hq]]", "{a: lq}", "$.steps.s.injectors.drawn.in"),
     ("mode: area", "mode: areas", "$.steps.s.injectors.each.part.mode"),
+    ("type: interpolate", "type: interpolated", "$.steps.s.injectors.each.part.type"),
+    ("type: grey, in: hq", "type: gray, in: hq", "$.steps.s.injectors.turns.subinjectors.a.type"),
     ("type: grey, in: hq", "type: grey, inn: hq", "$.steps.s.injectors.turns.subinjectors.a"),
     ("criterion: l1", "criterion: l3", "$.steps.s.losses.pix.criterion"),
     ("weight: 0.5", "weight: {linear: 3}", "$.steps.s.losses.pix.weight"),
@@ -112,7 +114,9 @@ def test_what_is_misspelt_or_of_a_wrong_type_is_found_at_its_place(right: str, w
     assert any(place.startswith(where) or where.startswith(place) for place in found)
 
 
-@pytest.mark.parametrize("part", ["generator", "for_each", "pix", "psnr", "imagefolder", "discriminator_vgg_128_gn"])
+@pytest.mark.parametrize(
+    "part", ["generator", "for_each", "interpolate", "pix", "psnr", "imagefolder", "discriminator_vgg_128_gn"]
+)
 def test_plugins_may_define_types(part: str) -> None:
     unknown = RUN.replace(f"{{type: {part},", "{type: mine, tone: 3,").replace(
         f"{{mode: {part},", "{mode: mine, tone: 3,"

@@ -140,13 +140,42 @@ NORMED = """
 """
 SHARED = NORMED.replace("SHARED", "true")
 SHARED_PENALTY = SHARED.replace("fake: fake}}\n    train", "fake: fake, gradient_penalty: true}}\n    train")
+CODES = """
+    name: codes
+    networks:
+      coder: {which_model: vqvae, channel: 4, n_res_block: 1, n_res_channel: 2, codebook_dim: 3, codebook_size: 6, decay: 0.8}
+    steps:
+      step:
+        training: coder
+        optimizer_params: {lr: 1e-2}
+        injectors: {coded: {type: generator, generator: coder, in: pictures, out: [again, commitment]}}
+        losses:
+          pix: {type: pix, criterion: l2, real: pictures, fake: again}
+          commitment: {type: direct, key: commitment, weight: 0.25}
+    train: {niter: 100}
+"""
+FLOW = """
+    name: flow
+    networks:
+      flow:
+        {which_model: srflow, nf: 2, nb: 1, gc: 2, scale: 2, train_RRDB: true,
+         flow: {K: 1, L: 1, augmentation: {noiseQuant: false}, CondAffineSeparatedAndCond: {hidden_channels: 3}}}
+    steps:
+      step:
+        training: flow
+        optimizer: sgd
+        optimizer_params: {lr: 1e-3}
+        injectors: {found: {type: generator, generator: flow, in: [pictures, small], out: [z, nll]}}
+        losses: {nll: {type: direct, key: nll}}
+    train: {niter: 100}
+"""
 RUN = GAN + "    datasets: {train: {mode: test_points, length: 54, batch_size: 8, drop_last: false}}\n"
 
 
 def batch_of(iteration: int, size: int = 8) -> dict[str, Tensor]:
     """A batch of all processes together; samples are marked in three iterations of four, at most two of them."""
     generator = torch.Generator().manual_seed(iteration)
-    shapes = {"hq": (2,), "z": (4,), "images": (1, 4, 4)}
+    shapes = {"hq": (2,), "z": (4,), "images": (1, 4, 4), "pictures": (3, 8, 8), "small": (3, 4, 4)}
     drawn = {key: torch.randn(size, *shape, generator=generator) for key, shape in shapes.items()}
     marks = torch.zeros(size)
     marks[: iteration % 4 % 3] = 1
@@ -343,6 +372,9 @@ CASES: dict[str, Callable[[Here], dict[str, Tensor]]] = {
     "rates of layers, lars": stepped(GROUPS.replace("training:", "optimizer: lars\n        training:"), UNEVEN),
     "an optimizer in parts": parted,
     "parameters unused on some": stepped(BRANCHES, UNEVEN),
+    "codes that follow": stepped(CODES, UNEVEN, iterations=9),
+    "codes that follow, with accumulation": stepped(CODES, EVEN, "train.mega_batch_factor=4", iterations=9),
+    "a flow whose norms are measured": stepped(FLOW, UNEVEN, iterations=9),
     "shared batch norm, uneven shares": stepped(SHARED, UNEVEN),
     "shared batch norm, gradient penalty, uneven shares": stepped(SHARED_PENALTY, UNEVEN, iterations=10),
     "shared batch norm with accumulation": shared_accumulation,

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 
@@ -16,10 +17,14 @@ def comments_of(target: Callable[..., Any]) -> dict[str, str]:
     """What the source says at the end of the line of each attribute."""
     found: dict[str, str] = {}
     for cls in reversed(target.__mro__) if isinstance(target, type) else ():
-        if cls.__module__.startswith("gradloom."):
-            lines = re.findall(r"^ {4,8}(\w+): .*?  # (.+)$", inspect.getsource(cls), re.MULTILINE)
-            found |= {name: comment for name, comment in lines if comment != "fmt: skip"}
+        found |= _comments_in(cls) if cls.__module__.startswith("gradloom.") else {}
     return found
+
+
+@cache
+def _comments_in(cls: type) -> dict[str, str]:
+    lines = re.findall(r"^ {4,8}(\w+): .*?  # (.+)$", inspect.getsource(cls), re.MULTILINE)
+    return {name: comment for name, comment in lines if comment != "fmt: skip"}
 
 
 def default_of(target: Callable[..., Any], name: str, default: Any) -> Any:

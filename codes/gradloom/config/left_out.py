@@ -30,7 +30,6 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         _TEXT: ("autoregressive_codegen*", "clip", "clvp", "ctc_code_generator", "unified_voice*"),
         _TRIAL: (
-            "stylegan2_lucidrains", "rrdb_diffusion",
             "unet_diffusion_latent_guide", "resnet50_weighted_conv", "wide_kernel_vgg", "twin_cifar", "spinenet*",
             "vit_latent",
         ),

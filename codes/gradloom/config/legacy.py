@@ -328,6 +328,10 @@ RULES = (
     Rule(
         "colab_mode", refuse("nothing is copied to other machines; remove it, and copy the run's folder"), refuses=True
     ),
+    *(
+        Rule(key, forget("nothing is copied to other machines"))
+        for key in ("ssh_server", "ssh_username", "ssh_password", "remote_path")
+    ),
     Rule("path.optimizer_reset", forget(""), only=_OFF),
     Rule(
         "path.optimizer_reset",
@@ -370,6 +374,12 @@ RULES = (
     Rule("steps.*.losses.*.subtype", nest(recurrent={"recurrent_weights"}, for_element={"index"})),
     Rule("steps.*.injectors.*.fp16", forget("the run's precision holds for all"), only=_is(True)),
     Rule("steps.*.injectors.*.use_ema_model", rename("use_ema")),
+    Rule("steps.*.injectors.*.multiple_requirement", forget("it was for lengths of audio")),
+    Rule("eval.injectors.*.use_ema_model", rename("use_ema")),
+    Rule("eval.injectors.*.multiple_requirement", forget("it was for lengths of audio")),
+    Rule("eval.evaluators.*.diffusion_params.use_ema_model", rename("use_ema")),
+    Rule("eval.evaluators.*.diffusion_params.multiple_requirement", forget("it was for lengths of audio")),
+    Rule("eval.evaluators.*.dataset.name", forget("nothing reads it")),
     Rule("steps.*.losses.*.type", write("cross_entropy"), only=_is("crossentropy")),
     Rule("train.val_freq_megasamples", refuse("not supported; write val_freq, in iterations"), refuses=True),
     Rule("train.warmup_steps", rename("warmup_iter")),

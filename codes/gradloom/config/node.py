@@ -41,10 +41,10 @@ class Node:
         return self.fields.get(key)
 
     def find(self, word: str) -> Node | None:
-        """The place of a word: here, or in a list here."""
+        """The place of a word: here, or in a list or a mapping here."""
         if self.value == word:
             return self
-        return next((found for item in self.items if (found := item.find(word))), None)
+        return next((found for item in (*self.items, *self.fields.values()) if (found := item.find(word))), None)
 
     def at(self, path: str) -> Node:
         """The same value under another dotted path, its descendants too."""

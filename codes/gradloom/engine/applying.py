@@ -46,7 +46,8 @@ class Applying:
         if self.world.processes > 1:
             raise RunError("networks are applied in one process; start it without torchrun")
         self.networks, self.origins = build.networks(self.plan, self.world)
-        averages = build.averages(self.plan, self.networks)
+        averages, begun = build.averages(self.plan, self.networks)
+        self.origins += begun
         self.known = build.named(self.networks, {name: average.network for name, average in averages.items()})
         self.precision = build.precision(self.plan, self.world)
         for call in dict.fromkeys(call for one in self.application.passes.values() for call in one.injectors):

@@ -21,7 +21,7 @@ from gradloom.engine.norms import share_statistics
 from gradloom.engine.offload import Offloaded
 from gradloom.engine.precision import Precision
 from gradloom.engine.recomputing import recompute
-from gradloom.engine.saving.weights import average_beside, fill, read_weights, start_from
+from gradloom.engine.saving.weights import start_average_from, start_from
 from gradloom.engine.sharding import Shards, refuse_second_gradients
 from gradloom.engine.world import World
 from gradloom.errors import RunError
@@ -75,20 +75,20 @@ def talks(network: nn.Module) -> bool:
     return any(isinstance(one, InCompany) and one.asks_in_passes for one in network.modules())
 
 
-def averages(plan: Plan, built: Mapping[str, nn.Module]) -> dict[str, Average]:
-    """Make an average of each network that a step trains, unless its options say otherwise.
+def averages(plan: Plan, built: Mapping[str, nn.Module]) -> tuple[dict[str, Average], list[str]]:
+    """Make an average of each network that a step trains, unless its options say otherwise; say what it starts from.
 
     It begins as the network does, or as the average that stands beside the weights that the network starts from.
     """
-    trained = {name for step in plan.steps for name in step.trains}
+    trained, said = {name for step in plan.steps for name in step.trains}, list[str]()
     made: dict[str, Average] = {}
     for name, network in plan.networks.items():
         if name in trained and network.ema:
             made[name] = Average(built[name], plan.sections.train.ema_rate)
-            beside = average_beside(network.pretrained) if network.pretrained else None
-            if beside:
-                fill(made[name].network, read_weights(beside), plan.sections.path.strict_load)
-    return made
+            strict = plan.sections.path.strict_load
+            told = start_average_from(made[name].network, network.pretrained, strict) if network.pretrained else ""
+            said += [f"{name}: {told}"] if told else []
+    return made, said
 
 
 def shards(

@@ -75,6 +75,13 @@ class Bound(Gathered):
             error.add_note(f"in {self.path}, with {_shapes(values)}")
             raise
 
+    def score(self, state: State) -> tuple[Any, Mapping[str, Tensor]]:
+        """Call a loss, store what it writes, and return its number and its metrics."""
+        value = self(state)
+        number, metrics, *written = value if isinstance(value, tuple) else (value, {})
+        state.update(zip(self.writes, written, strict=True))
+        return number, metrics
+
     def inject(self, state: State) -> None:
         """Call an injector and store what it writes; of a longer result the first values are taken."""
         value = self(state)

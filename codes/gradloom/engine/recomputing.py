@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -63,18 +63,28 @@ def _put(buffers: Iterable[Held]) -> None:
         setattr(owner, name, buffer)
 
 
+@runtime_checkable
+class Recomputable(Protocol):
+    """A network that says itself which modules its blocks are, since the names of its weights show none in a row."""
+
+    def recomputable(self) -> Iterable[nn.Module]:
+        """The blocks, whose forward passes may be computed anew."""
+        ...
+
+
 def recompute(planned: Network, network: nn.Module) -> int:
     """Let a network's blocks be computed anew, if its options want it; return how many there are.
 
     Blocks are what stands in the network's rows, `nn.Sequential`, `nn.ModuleList` and `nn.ModuleDict`, and consists of
-    modules itself. Names of weights stay as they are.
+    modules itself, or what the network's method `recomputable` names. Names of weights stay as they are.
 
     Raises:
         RunError: when there are none, although the network's own options ask for it.
     """
     if not planned.checkpointing:
         return 0
-    blocks = list(dict.fromkeys(_blocks(network, isinstance(network, nn.Sequential))))
+    told = network.recomputable() if isinstance(network, Recomputable) else ()
+    blocks = list(dict.fromkeys([*told] or _blocks(network, isinstance(network, nn.Sequential))))
     if not blocks and planned.asks_checkpointing:
         what = f"{planned.which_model} has no blocks in a row that could be computed anew; remove it"
         raise RunError(planned.asks_checkpointing.fault(what))

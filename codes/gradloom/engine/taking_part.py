@@ -104,11 +104,9 @@ class TakingPart:
         for hear in self._hears:
             hear()
 
-    @torch.no_grad()
     def begin(self, iteration: int) -> None:
         """An iteration begins."""
-        for update in self._updates.values():
-            update(iteration)
+        _call(self._updates, self._updates, iteration)
 
     def after_backward(self, trained: Iterable[str], iteration: int) -> None:
         """A micro-batch's gradients have been added to those of networks that a step trains."""
@@ -134,12 +132,13 @@ class TakingPart:
         }
 
 
-@torch.no_grad()
-def _call(methods: Mapping[str, Callable[[int], None]], trained: Iterable[str], iteration: int) -> None:
+def _call(methods: Mapping[str, Callable[[int], None]], names: Iterable[str], iteration: int) -> None:
+    """Call the methods of these networks, if there are any at all."""
     if methods:
-        for name in trained:
-            if name in methods:
-                methods[name](iteration)
+        with torch.no_grad():
+            for name in names:
+                if name in methods:
+                    methods[name](iteration)
 
 
 def _check(name: str, network: nn.Module) -> None:

@@ -51,10 +51,10 @@ class Trainer:
         self.plan = plan.fresh()
         self.world = World(plan.sections.gpu_ids, device, plan.sections.train.process_timeout)
         self.networks, self.origins = build.networks(self.plan, self.world)
-        self.averages = build.averages(self.plan, self.networks)
+        self.averages, begun = build.averages(self.plan, self.networks)
         self.emas = {name: average.network for name, average in self.averages.items()}
         self.shards, spread = build.shards(self.plan, self.world, self.networks, self.averages)
-        self.origins += spread
+        self.origins += [*begun, *spread]
         self.optimizers = build.optimizers(self.plan, self.networks, self.shards.part, self.world.processes)
         self.precision = build.precision(self.plan, self.world)
         self.calls = build.calls(self.plan, self.networks, self.emas, self.world)
@@ -177,9 +177,8 @@ class Trainer:
         total: Tensor | None = None
         for action in routine.losses:
             bound = self.calls[action.call]
-            value = bound(micro.state)
+            value, extra = bound.score(micro.state)
             name = f"{routine.step.name}/{action.call.name}"
-            value, extra = value if isinstance(value, tuple) else (value, {})
             if value.dim():
                 raise RunError(f"{bound.path}: a loss is a single number, got the shape {tuple(value.shape)}")
             _add(metrics, name, value, micro.share)

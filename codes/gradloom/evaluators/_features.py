@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -27,6 +27,8 @@ class Describing(Evaluator):
     method `features` of a `network` of the run makes of them.
     """
 
+    uses_range: ClassVar[bool] = False  # whether `range` is for more than Inception
+
     network: Net | None = None
     range: tuple[float, float] = (0.0, 1.0)  # of the images' values, for Inception
     weights: Path | None = None  # of Inception; otherwise those in torch-fidelity's cache
@@ -35,7 +37,8 @@ class Describing(Evaluator):
     def check(self) -> None:
         """Refuse a range that does not go upwards, and options of Inception where it has no part."""
         check_range(self.range)
-        if self.network is not None and (self.weights or self.download or self.range != type(self).range):
+        idle = self.weights or self.download or (self.range != type(self).range and not self.uses_range)
+        if self.network is not None and idle:
             raise ValueError("range, weights and download are for Inception; with a 'network' they have no effect")
 
     def needs(self) -> Iterable[Need]:

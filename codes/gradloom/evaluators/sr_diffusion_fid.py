@@ -1,7 +1,7 @@
 """Frechet Inception distance of images that a diffusion enlarges."""
 
 from dataclasses import fields
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Gt
@@ -20,6 +20,8 @@ class SrDiffusionFid(MomentsOfFeatures, type="sr_diffusion_fid"):
     brought to the `range` of the dataset's, if it brings them to [0, 1]; what it writes is nobody else's. Without a
     `dataset` the validation set is drawn. The ancestor compared with the files of the dataset's folder, of any size.
     """
+
+    uses_range: ClassVar[bool] = True
 
     dataset: DatasetChoice | None = None  # measured instead of datasets.val
     batch_size: Positive = 1  # samples of it that are drawn at a time
@@ -47,6 +49,10 @@ class SrDiffusionFid(MomentsOfFeatures, type="sr_diffusion_fid"):
         if self.drawn_in_unit():
             fake = self.range[0] + fake * (self.range[1] - self.range[0])
         return {port: self.in_portions(images, network) for port, images in {"fake": fake, "real": real}.items()}
+
+    def protocol(self) -> str:
+        """Whose features, of how many images, and which network drew them."""
+        return f"{super().protocol()}, drawn by {', '.join(self.diffusion_params.networks())}"
 
     def in_portions(self, images: Tensor, network: nn.Module | None) -> Tensor:
         """The features of images, of which only so many are looked at together."""

@@ -25,8 +25,8 @@ class SrStyleTransfer(Generated, type="sr_style_transfer"):
     batches_per_eval: Annotated[int, Gt(0)] | None = (
         None  # at most; None is all. The ancestor took all whatever it said
     )
-    image_size: Annotated[int, Gt(0)]
-    scale: Annotated[int, Gt(0)]
+    image_size: Annotated[int, Gt(0)]  # of the large images, in pixels a side
+    scale: Annotated[int, Gt(0)]  # how many times as large they are as the small ones
     real_fid_path: Path  # a folder of images
     embedding_generator: Net
 

@@ -20,11 +20,11 @@ class StyleTransfer(Generated, type="style_transfer"):
     counts, are cut square and shrunk to `image_size`, which the ancestor did not do.
     """
 
-    batches_per_eval: Annotated[int, Gt(0)]
-    image_size: Annotated[int, Gt(0)]
+    batches_per_eval: Annotated[int, Gt(0)]  # of generated images
+    image_size: Annotated[int, Gt(0)]  # of real images and of noise, in pixels a side
     real_fid_path: Path  # a folder of images
     noise_type: Literal["imgnoise", "stylenoise"] = "imgnoise"
-    latent_dim: Annotated[int, Gt(0)] = 512
+    latent_dim: Annotated[int, Gt(0)] = 512  # of stylenoise
 
     def setup(self) -> None:
         """List the real images; raises `RunError` where there are none."""

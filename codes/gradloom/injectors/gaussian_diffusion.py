@@ -1,5 +1,6 @@
 """How well a network finds the way back from noise to images."""
 
+from collections.abc import Iterator
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
@@ -94,6 +95,17 @@ class GaussianDiffusion(Injector, type="gaussian_diffusion"):
         super().advance(iteration, iterations_per_epoch)
         self.iteration, self.passed = iteration, 0
 
+    def scheduled_values(self) -> Iterator[Any]:
+        """Whether timesteps are spread evenly now, and what options have now."""
+        yield self.deterministic
+        yield from super().scheduled_values()
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the timesteps of the iteration are spread evenly."""
+        every = self.deterministic_timesteps_every
+        return every > 0 and self.iteration % every == 0
+
     def forward(self, generator: nn.Module, in_: Tensor, model_input_keys: dict[str, Any]) -> tuple[Any, ...]:
         images = widen(in_)
         t, weights = self.timesteps(images, generator.training)
@@ -132,7 +144,7 @@ class GaussianDiffusion(Injector, type="gaussian_diffusion"):
         if not training:
             first = torch.randint(count, (), device=images.device)
             return (spread(size, count, over or size, 0, images.device) + first) % count, None
-        if self.deterministic_timesteps_every and self.iteration % self.deterministic_timesteps_every == 0:
+        if self.deterministic:
             start, self.passed = self.passed, self.passed + size
             return spread(size, count, over or size, start if over else 0, images.device), None
         return self.sampler.draw(size, images.device)

@@ -17,8 +17,6 @@ from gradloom.parts import Need, widen
 Model = Literal["vgg", "vgg_bn", "wide_resnet"]
 Weights = Literal["imagenet", "random"]
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colours, in [0, 1]
-
 
 @dataclass(frozen=True)
 class Source:
@@ -67,9 +65,10 @@ class Extractor:
             whole = source.make().get_submodule(source.inside)
         last = source.usual if layer is None else layer
         named = dict(list(whole.named_children())[: last + 1])
-        self.network = nn.Sequential(*named.values()).to_empty(device="cpu").requires_grad_(False).eval()
+        rows = nn.Sequential(*named.values()).to_empty(device="cpu")
+        self.network = nn.Sequential(Normalized(), *rows).requires_grad_(False).eval()
         if weights == "random":
-            _draw(self.network)
+            _draw(rows)
         else:
             inside = source.inside and f"{source.inside}."
             wanted = need(model, file, download)
@@ -80,9 +79,21 @@ class Extractor:
         if images.ndim != 4 or images.shape[1] not in (1, 3):
             raise RunError(f"features are taken of images (B, 3 or 1, H, W), got {tuple(images.shape)}")
         images = widen(images).expand(-1, 3, -1, -1)
-        mean, deviation = (images.new_tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
-        features: Tensor = self.network.to(images.device, images.dtype)((images - mean) / deviation)
+        features: Tensor = self.network.to(images.device, images.dtype)(images)
         return features
+
+
+class Normalized(nn.Module):
+    """Brings images (B, 3, H, W) in [0, 1] to the mean 0 and the deviation 1 that ImageNet's colours have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406), device="cpu").view(3, 1, 1))
+        self.register_buffer("deviation", torch.tensor((0.229, 0.224, 0.225), device="cpu").view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images to normalised ones."""
+        return (images - self.get_buffer("mean")) / self.get_buffer("deviation")
 
 
 @torch.no_grad()

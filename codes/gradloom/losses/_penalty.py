@@ -27,6 +27,13 @@ def penalty(gradient: Tensor, centre: float) -> Scalar:
     return (norms(gradient) - centre).square().mean()
 
 
+def shown(gradient: Tensor) -> Tensor:
+    """A gradient (B, C, H, W) as images: each channel has the mean 0.5 and, but for flat ones, the deviation 0.5."""
+    gradient = gradient.detach()
+    mean, deviation = gradient.mean((-1, -2), keepdim=True), gradient.std((-1, -2), keepdim=True)
+    return (gradient - mean) / (2 * deviation).clamp_min(torch.finfo(gradient.dtype).tiny) + 0.5
+
+
 def full_precision(samples: Tensor) -> AbstractContextManager[object]:
     """Suspend autocast, where the device has any: squares of small gradients vanish in half precision."""
     device = samples.device.type

@@ -20,8 +20,8 @@ def length(part: str, inner: Inner) -> int:
     return lengths.pop()
 
 
-def of_entry(inner: Inner, index: int) -> tuple[Scalar, Metrics]:
-    """The loss of one entry of the sequences, and its metrics."""
+def of_entry(inner: Inner, index: int) -> tuple[Scalar, Metrics, *tuple[Any, ...]]:
+    """The loss of one entry of the sequences, its metrics, and what it writes."""
     result = inner(lambda value: value[:, index])
     return result if isinstance(result, tuple) else (result, {})
 

@@ -6,8 +6,8 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from gradloom.losses._adversarial import DISCRIMINATOR_LOSSES, Floor, GanType, inputs, judge, on_tensors
-from gradloom.losses._penalty import full_precision, gradients, penalty
-from gradloom.parts import TRAINED, Arguments, Loss, Metrics, Net, Scalar, Scheduled, widen
+from gradloom.losses._penalty import full_precision, gradients, penalty, shown
+from gradloom.parts import TRAINED, Arguments, Loss, Metrics, Net, Scalar, Scheduled, Write, widen
 
 
 class DiscriminatorGan(Loss, type="discriminator_gan"):
@@ -27,6 +27,10 @@ class DiscriminatorGan(Loss, type="discriminator_gan"):
     samples are then scored in full precision. It is the penalty of arXiv 1704.00028, eq. 3, taken at the real samples;
     a centre of 0 makes it R1, with gamma twice the weight (arXiv 1801.04406, eq. 9).
 
+    `structure` is a key for the gradient at the real samples, images (B, C, H, W) that show what the discriminator
+    looks at there: each channel has the mean 0.5 and the deviation 0.5. (The ancestor always wrote it, as
+    `<fake>_<real>_gp_structure_img`, with a mean that was not divided by the deviation.)
+
     Where the mean of the loss's last ten values is below `min_loss`, it is 0 and teaches nothing, its penalty neither:
     the generator is given time to catch up. (An optimizer with momentum still moves a little.)
 
@@ -43,10 +47,13 @@ class DiscriminatorGan(Loss, type="discriminator_gan"):
     gradient_penalty: bool = False
     gradient_penalty_weight: float = 10.0
     gradient_penalty_centre: float = 1.0
+    structure: Write | None = None  # where to store how steep the discriminator is at real samples, as images to show
 
     def check(self) -> None:
         if self.gradient_penalty and isinstance(self.real, list | tuple) and len(self.real) != 1:
             raise ValueError("'gradient_penalty' takes a discriminator of one input; write one key as 'real'")
+        if self.structure is not None and not self.gradient_penalty:
+            raise ValueError("'structure' shows the gradients of the penalty; write 'gradient_penalty: true' too")
         if not self.gradient_penalty and (self.gradient_penalty_weight, self.gradient_penalty_centre) != (10, 1):
             raise ValueError("there is no penalty to weigh or to centre; write 'gradient_penalty: true' too")
 
@@ -57,7 +64,9 @@ class DiscriminatorGan(Loss, type="discriminator_gan"):
     def twice(self) -> tuple[str, ...]:
         return (self.discriminator,) if self.gradient_penalty else ()
 
-    def forward(self, discriminator: nn.Module, real: Any, fake: Any) -> tuple[Scalar, Metrics]:
+    def forward(
+        self, discriminator: nn.Module, real: Any, fake: Any
+    ) -> tuple[Scalar, Metrics] | tuple[Scalar, Metrics, Tensor]:
         reals = on_tensors(Tensor.detach, inputs(self.real, real, self.noise))
         fakes = on_tensors(Tensor.detach, inputs(self.fake, fake, self.noise))
         if not self.gradient_penalty:
@@ -68,8 +77,10 @@ class DiscriminatorGan(Loss, type="discriminator_gan"):
         with full_precision(samples):
             d_real = judge(discriminator, (samples,))
         loss, metrics = self.compare(d_real, judge(discriminator, fakes))
-        steep = self.gradient_penalty_weight * penalty(gradients(d_real, samples), self.gradient_penalty_centre)
-        return self.above_floor(loss, loss + steep, {**metrics, "gradient_penalty": steep.detach()})
+        gradient = gradients(d_real, samples)
+        steep = self.gradient_penalty_weight * penalty(gradient, self.gradient_penalty_centre)
+        result = self.above_floor(loss, loss + steep, {**metrics, "gradient_penalty": steep.detach()})
+        return result if self.structure is None else (*result, shown(gradient))
 
     def above_floor(self, loss: Scalar, whole: Scalar, metrics: Metrics) -> tuple[Scalar, Metrics]:
         """The whole loss, unless it has been so small that it is not to count."""

@@ -18,7 +18,7 @@ class GradientPenalty(Loss, type="gradient_penalty"):
 
     at: Read  # the samples, such as the real ones
     discriminator: Net = TRAINED
-    centre: float = 0.0
+    centre: float = 0.0  # the norm that costs nothing
 
     def twice(self) -> tuple[str, ...]:
         return (self.discriminator,)

@@ -33,14 +33,14 @@ class Stylegan2Divergence(Loss, type="stylegan2_divergence"):
     """
 
     fake: Arguments  # a list calls a discriminator that takes several inputs
-    real: Arguments | None = None
+    real: Arguments | None = None  # the generator's loss does not look at it
     discriminator: Net = TRAINED
-    gen_loss: bool = False
+    gen_loss: bool = False  # the generator's loss, or the discriminator's
     logistic: bool = False  # softplus in place of the hinge
     noise: Scheduled = 0.0  # uniform noise in [0, noise) is added to every tensor that is judged
     gradient_penalty_frequency: Annotated[int, Gt(0)] | None = None  # in iterations; None is no penalty
     gradient_penalty_weight: float = 10.0
-    gradient_penalty_centre: float = 1.0
+    gradient_penalty_centre: float = 1.0  # the norm that costs nothing
 
     def __post_init__(self) -> None:
         super().__post_init__()

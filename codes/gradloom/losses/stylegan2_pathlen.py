@@ -27,9 +27,9 @@ class Stylegan2Pathlen(Loss, type="stylegan2_pathlen"):
     """
 
     w_styles: Read  # that made the images in this very step
-    gen: Read
+    gen: Read  # the images
     generator: Net = TRAINED  # that made them; it is not compiled, since gradients of its gradients are taken
-    decay: Annotated[float, Ge(0), Lt(1)] = 0.99
+    decay: Annotated[float, Ge(0), Lt(1)] = 0.99  # what the running mean keeps of itself at each batch
 
     def setup(self) -> None:
         """Begin with no mean."""

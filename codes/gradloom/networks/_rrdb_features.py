@@ -1,6 +1,7 @@
 """ESRGAN's generator as SRFlow has it: a network that shows what it makes on the way to its image."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,10 @@ class RRDBFeatures(nn.Module):
         """Images (B, in_nc, H, W) to (B, out_nc, scale * H, scale * W), less what the first layer steps over."""
         return self.image(self.larger(self.trunk(x)[-1], len(self.enlarging))[-1])
 
+    def adopt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights by our names, where they have those of ESRGAN's first release."""
+        return {renamed(name): value for name, value in weights.items()}
+
     def trunk(self, x: Tensor) -> list[Tensor]:
         """The features (B, nf, H, W) after each block, and last those that are enlarged."""
         features = self.conv_first(x)
@@ -60,6 +65,21 @@ class RRDBFeatures(nn.Module):
         """The image that the largest features amount to."""
         shown: Tensor = self.conv_last(leaky_relu(self.conv_hr(leaky_relu(largest, 0.2)), 0.2))
         return shown
+
+
+_FIRST_NAMES = (
+    (r"\bRRDB_trunk\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2."),
+    (r"\btrunk_conv\.", "conv_body."),
+    (r"\bupconv(\d)\.", r"conv_up\1."),
+    (r"\bHRconv\.", "conv_hr."),
+)
+
+
+def renamed(name: str) -> str:
+    """The name of a weight of ESRGAN's and SRFlow's first releases, as it is now; any other as it is."""
+    for pattern, now in _FIRST_NAMES:
+        name = re.sub(pattern, now, name)
+    return name
 
 
 def stacked(blocks: Sequence[Tensor], like: Tensor) -> Tensor:

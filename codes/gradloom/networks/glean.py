@@ -36,16 +36,16 @@ class Glean(nn.Module):
 
     def __init__(
         self,
-        nf: Positive,
+        nf: Positive,  # channels of the encoder's first features
         latent_bank_pretrained_weights: Literal["random"] | Path,
-        latent_bank_max_dim: PowerOfTwo = 1024,
+        latent_bank_max_dim: PowerOfTwo = 1024,  # pixels a side of the bank's own images
         gen_output_dim: PowerOfTwo = 256,
-        encoder_rrdb_nb: Positive = 6,
-        latent_bank_latent_dim: Positive = 512,
+        encoder_rrdb_nb: Positive = 6,  # residual dense blocks
+        latent_bank_latent_dim: Positive = 512,  # of the bank's styles
         input_dim: PowerOfTwo = 32,
-        initial_stride: Positive = 1,
-        latent_bank_max_channels: Positive = 512,
-        gc: Positive = 32,
+        initial_stride: Positive = 1,  # pixels that the first layer steps over
+        latent_bank_max_channels: Positive = 512,  # of the bank's features
+        gc: Positive = 32,  # what each layer of a dense block adds
     ) -> None:
         super().__init__()
         self.input_dim, side = input_dim, _side(input_dim, initial_stride, gen_output_dim, latent_bank_max_dim)

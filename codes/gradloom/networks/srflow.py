@@ -19,7 +19,7 @@ from gradloom.networks._flow_layers import (
     log_density,
 )
 from gradloom.networks._full_precision import in_full
-from gradloom.networks._rrdb_features import RRDBFeatures, stacked
+from gradloom.networks._rrdb_features import RRDBFeatures, renamed, stacked
 from gradloom.networks._sizes import Positive
 from gradloom.parts import networks, widen
 
@@ -184,11 +184,12 @@ class SRFlow(nn.Module):
         return dict(self._parts)
 
     def adopt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Weights as this network names them: of the ancestor's, which know of no first batch, the norms stand as is.
+        """Weights by our names: where they know of no first batch, as the ancestor's and SRFlow's, norms stand as is.
 
         `flowUpsamplerNet.f`, which nothing ever used, is left out.
         """
-        taken = {name: value for name, value in weights.items() if not name.startswith("flowUpsamplerNet.f.")}
+        used = {name: value for name, value in weights.items() if not name.startswith("flowUpsamplerNet.f.")}
+        taken = {renamed(name): value for name, value in used.items()}
         if any(name.endswith("actnorm.measured") for name in taken):
             return taken
         own = self.state_dict()

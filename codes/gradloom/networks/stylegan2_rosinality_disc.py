@@ -25,11 +25,11 @@ class StyleGAN2Discriminator(nn.Module):
 
     def __init__(
         self,
-        size: PowerOfTwo,
-        channel_multiplier: Annotated[float, Gt(0)] = 2,
-        blur_kernel: Sequence[float] = (1, 3, 3, 1),
-        max_channels: Positive = 512,
-        channels: Positive = 3,
+        size: PowerOfTwo,  # of the images, in pixels a side
+        channel_multiplier: Annotated[float, Gt(0)] = 2,  # of the channels at 64 pixels and more
+        blur_kernel: Sequence[float] = (1, 3, 3, 1),  # what resampling smooths with, along each side
+        max_channels: Positive = 512,  # at any size
+        channels: Positive = 3,  # of the images
     ) -> None:
         super().__init__()
         self.size, self.channels = size, channels

@@ -27,14 +27,14 @@ class StyleGAN2Generator(nn.Module):
 
     def __init__(
         self,
-        size: PowerOfTwo,
-        style_dim: Positive = 512,
-        n_mlp: Positive = 8,
-        channel_multiplier: Annotated[float, Gt(0)] = 2,
-        blur_kernel: Sequence[float] = (1, 3, 3, 1),
-        lr_mlp: Annotated[float, Gt(0)] = 0.01,
-        max_channels: Positive = 512,
-        channels: Positive = 3,
+        size: PowerOfTwo,  # of the images, in pixels a side
+        style_dim: Positive = 512,  # of latents and styles
+        n_mlp: Positive = 8,  # layers from latents to styles
+        channel_multiplier: Annotated[float, Gt(0)] = 2,  # of the channels at 64 pixels and more
+        blur_kernel: Sequence[float] = (1, 3, 3, 1),  # what resampling smooths with, along each side
+        lr_mlp: Annotated[float, Gt(0)] = 0.01,  # how fast these learn, beside the others
+        max_channels: Positive = 512,  # at any size
+        channels: Positive = 3,  # of the images
     ) -> None:
         super().__init__()
         self.size, self.style_dim = size, style_dim

@@ -84,6 +84,7 @@ def _follow(pieces: Pieces) -> tuple[Writers, list[Fault]]:
     given = train.keys if train else None
     pieces.steps = with_requirements(pieces.steps, given, pieces.assumed, pieces.faults)
     _check_sorting(pieces, given)
+    _check_fan_in(pieces)
     found, writers = check(pieces.steps, given, pieces.assumed, visuals)
     pieces.faults += found
     pieces.broken |= {".".join(fault.path.split(".")[:2]) for fault in found}
@@ -124,6 +125,13 @@ def _check_sorting(pieces: Pieces, given: Iterable[str] | None) -> None:
     node = train.get("sort_key") if train else None
     if node and key and given is not None and key not in given:
         pieces.faults.append(node.fault(f"a batch has no {key!r}; {suggest(key, given)}"))
+
+
+def _check_fan_in(pieces: Pieces) -> None:
+    """See that gradients are scaled where it is said how."""
+    node = pieces.root.get("automatically_scale_base_layer_size")
+    if node and not pieces.sections.automatically_scale_grads_for_fanin:
+        pieces.faults.append(node.fault("nothing is scaled without 'automatically_scale_grads_for_fanin: true'"))
 
 
 def _check_visuals(pieces: Pieces, writers: Writers) -> list[Fault]:

@@ -6,7 +6,7 @@ one with `include` may leave things out, and one with `plugins` may name others.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from gradloom import parts
@@ -57,7 +57,7 @@ def dialect() -> Schema:
             **dict(_optimizers()),
             "step": _step(),
             "whole": _whole(),
-            "known": _known(),
+            **dict(_known()),
         },
     }
 
@@ -189,21 +189,44 @@ def _whole() -> Schema:
     }
 
 
-def _known() -> Schema:
-    """The types that there are without plugins."""
-
-    def typed(registry: Registry[Any], key: str = "type") -> Schema:
-        return {"additionalProperties": {"properties": {key: {"enum": [name for name, _ in _ours(registry)]}}}}
-
-    calls = {"injectors": typed(Injector.registry), "losses": typed(Loss.registry)}
-    return {
-        "properties": {
-            "networks": typed(parts.networks, "which_model"),
-            "datasets": typed(parts.datasets, "mode"),
-            "steps": {"additionalProperties": {"properties": calls}},
-            "eval": {"properties": {"injectors": calls["injectors"], "evaluators": typed(Evaluator.registry)}},
-        },
+def _known() -> Iterator[tuple[str, Schema]]:
+    """The types that there are without plugins, at every depth."""
+    kinds: dict[str, tuple[Registry[Any], str]] = {
+        "network_within": (parts.networks, "which_model"),
+        "dataset_within": (parts.datasets, "mode"),
+        **{kind.registry.kind: (kind.registry, "type") for kind in _PARTS},
     }
+    for kind, (registry, key) in kinds.items():
+        held = {name: schema for _, cls in _ours(registry) for name, schema in properties(cls).items()}
+        within = {name: known for name, schema in held.items() if (known := _known_in(schema, kinds)) != schema}
+        yield f"known_{kind}", {"properties": {**within, key: {"enum": [name for name, _ in _ours(registry)]}}}
+    calls = {"injectors": _all_known("injector"), "losses": _all_known("loss")}
+    measured = {"injectors": _all_known("injector"), "evaluators": _all_known("evaluator")}
+    yield (
+        "known",
+        {
+            "properties": {
+                "networks": _all_known("network_within"),
+                "datasets": _all_known("dataset_within"),
+                "steps": {"additionalProperties": {"properties": calls}},
+                "eval": {"properties": measured},
+            },
+        },
+    )
+
+
+def _all_known(kind: str) -> Schema:
+    return {"additionalProperties": ref(f"known_{kind}")}
+
+
+def _known_in(schema: Any, kinds: Collection[str]) -> Any:
+    """A schema that asks of what it refers to that its type be known, too."""
+    if isinstance(schema, list):
+        return [_known_in(item, kinds) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    target = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    return ref(f"known_{target}") if target in kinds else {key: _known_in(item, kinds) for key, item in schema.items()}
 
 
 def _by_name(key: str, kind: str, registry: Registry[Any], default: str | None = None) -> Schema:

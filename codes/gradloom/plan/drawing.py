@@ -57,7 +57,8 @@ def _how(dataset: Dataset) -> str:
 def _step(plan: Plan, step: Step) -> Iterable[str]:
     later = plan.steps[plan.steps.index(step) + 1 :]
     wanted = {key for other in later for call in (*other.injectors, *other.losses) for key in call.reads}
-    exports = [key for call in step.injectors for key in call.writes if key in {*wanted, *plan.sections.logger.visuals}]
+    made = [key for call in (*step.injectors, *step.losses) for key in call.writes]
+    exports = [key for key in made if key in {*wanted, *plan.sections.logger.visuals}]
     gate = [] if step.gate.always else [str(step.gate)]
     yield _commented(f"step {step.name}, training {', '.join(step.trains) or 'nothing'}:", gate)
     for call in step.injectors:

@@ -20,14 +20,15 @@ def measures(pieces: Pieces) -> list[Measure]:
     """Group evaluators by what they look at, with the injectors they need: those under `eval`, or the steps'."""
     section = pieces.root.get("eval")
     evaluators = pieces.calls(Evaluator, section, "evaluators", ())
-    if "val" not in pieces.datasets and evaluators and all(call.part.own_data for call in evaluators):
-        pieces.datasets["val"] = _nothing(evaluators[0].node)
     phases = {call: _phase(pieces, call) for call in evaluators}
     pure = section.get("pure") if section and pieces.sections.eval.pure else None
     losses = validation_losses(pieces.steps, pieces.notices) if pure else []
-    asking = [*([pure] if pure else []), *(call.node for call, phase in phases.items() if phase == "val")]
-    if asking and "val" not in pieces.datasets:
+    shown = [call for call, phase in phases.items() if phase == "val"]
+    asking = [*([pure] if pure else []), *(call.node for call in shown if not call.part.own_data)]
+    if "val" not in pieces.datasets and asking:
         pieces.faults.append(asking[0].fault("there is no dataset to measure; add datasets.val"))
+    elif "val" not in pieces.datasets and shown:
+        pieces.datasets["val"] = _nothing(shown[0].node)
     for call in evaluators:
         if call.part.for_ is not None and call.part.for_ not in call.networks:  # else that has been looked at
             pieces.check_called(call.part.for_, call, pieces.faults)

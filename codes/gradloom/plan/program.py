@@ -51,6 +51,7 @@ def program(plan: Plan, iteration: int, keep: frozenset[str]) -> Program:
         if routine.injectors or routine.losses:
             routines.append(routine)
     made = {key for step in plan.steps for call in step.injectors if training(call) for key in call.writes}
+    made |= {key for step in plan.steps for call in step.losses for key in call.writes}
     return Program(tuple(sorted(wanted - made)), tuple(reversed(routines)))
 
 
@@ -67,10 +68,10 @@ def _routine(
     step: Step, trains: tuple[str, ...], losses: Sequence[Call[Loss]], iteration: int, wanted: set[str]
 ) -> Routine:
     """Go backwards through a step; `wanted` becomes what has to be there before it."""
-    exported = {key for call in step.injectors for key in call.writes} & wanted
+    exported = {key for call in (*step.injectors, *step.losses) for key in call.writes} & wanted
     loss_actions = list(_backwards(losses, wanted))
     kept = needed((call for call in step.injectors if training(call) and call.gate.open(iteration)), wanted)
-    written = {key for call in kept for key in call.writes}
+    written = {key for call in (*kept, *losses) for key in call.writes}
     injector_actions = list(_backwards(kept, wanted))
     return Routine(
         step=step,

@@ -14,7 +14,7 @@ from gradloom.engine.preflight.findings import Findings, doubtful
 from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.words import in_plain_words
 from gradloom.engine.recomputing import recompute
-from gradloom.engine.saving.weights import average_beside, fill, read_weights, start_from
+from gradloom.engine.saving.weights import start_average_from, start_from
 from gradloom.engine.sharding import refuse_second_gradients
 from gradloom.errors import RunError
 from gradloom.plan.plan import Network, Plan
@@ -102,9 +102,8 @@ def _check_weights(network: Network, models: Models, strict: bool, findings: Fin
     for pretrained in network.starts:
         try:
             start_from(models.networks[network.name], pretrained, strict, "meta")
-            beside = average_beside(pretrained) if pretrained is network.pretrained else None
-            if beside and network.name in models.averages:
-                fill(models.averages[network.name].network, read_weights(beside, "meta"), strict)
+            if pretrained is network.pretrained and network.name in models.averages:
+                start_average_from(models.averages[network.name].network, pretrained, strict, "meta")
         except RunError as error:
             findings.fault(error.fault or pretrained.node.fault(str(error)))
 

@@ -119,10 +119,11 @@ class Rehearsal:
         total, complete = None, True
         for action in routine.losses:
             value = self.stage.value(action.call, micro.state)
-            number = value if value is UNKNOWN else number_of(value)
+            number = value if value is UNKNOWN else number_of(value, action.call.writes)
             if isinstance(number, str):
                 self.findings.fault(action.call.fault(number))
             if isinstance(number, Tensor):
+                micro.state.update(zip(action.call.writes, value[2:] if action.call.writes else (), strict=False))
                 weighted = action.call.part.weight * number
                 total = weighted if total is None else total + weighted
             else:

@@ -148,11 +148,12 @@ def _absent_needs(call: Call[Any], findings: Findings) -> bool:
     return bool(absent) or (bool(needs) and isinstance(call.part, Evaluator))
 
 
-def number_of(value: Any) -> Tensor | str:
+def number_of(value: Any, writes: tuple[str, ...] = ()) -> Tensor | str:
     """A loss's single number, or what is wrong with what it returned."""
     if isinstance(value, tuple):
-        if len(value) != 2 or not isinstance(value[1], Mapping):
-            return f"a loss returns a number, or a number and a mapping of metrics, not {len(value)} values"
+        if len(value) != 2 + len(writes) or not isinstance(value[1], Mapping):
+            also = f", then what it writes, {', '.join(writes)}" if writes else ""
+            return f"a loss returns a number, or a number and a mapping of metrics{also}, not {len(value)} values"
         odd = [name for name, metric in value[1].items() if not isinstance(metric, Tensor)]
         if odd:
             return f"its metrics have to be tensors; {odd[0]!r} is a {type(value[1][odd[0]]).__name__}"

@@ -262,6 +262,11 @@ def glance(folder: Path) -> Checkpoint:
     Raises:
         Damaged: when it is not complete.
     """
+    if folder.suffix == ".state":
+        raise Damaged(
+            f"{folder} is the state of a run of DL-Art-School, whose optimizers are not taken over; start from its "
+            "weights, with path.pretrain_model_<network>: models/<iteration>_<network>.pth and start_step: <iteration>"
+        )
     if not (folder / MANIFEST).is_file():
         raise Damaged(f"{folder} is not a complete checkpoint; name a folder such as experiments/x/checkpoints/1000")
     try:

@@ -19,6 +19,7 @@ from gradloom.errors import RunError, suggest
 from gradloom.parts import Adopts
 
 DESCRIPTION = "network.json"  # in a folder of parts, what a file's metadata says
+_PARALLEL, _COMPILED = "module.", "_orig_mod."  # what torch's wrappers put before each name
 _WRAPPERS = ("params_ema", "params", "state_dict")  # BasicSR's, with its average first, and Lightning's
 
 
@@ -32,12 +33,7 @@ def start_from(network: nn.Module, pretrained: Pretrained, strict: bool, device:
     try:
         if pretrained.part:
             network = _part(network, pretrained.part)
-        tensors = read_weights(file, device)
-        if pretrained.prefix:
-            tensors = {
-                k.removeprefix(pretrained.prefix): v for k, v in tensors.items() if k.startswith(pretrained.prefix)
-            }
-        wrong = fill(network, tensors, strict)
+        wrong = fill(network, _chosen(read_weights(file, device), pretrained.prefix), strict)
     except RunError as error:
         raise RunError(pretrained.node.fault(str(error))) from error
     which = f"weights of {pretrained.part}" if pretrained.part else "weights"
@@ -51,11 +47,42 @@ def _part(network: nn.Module, name: str) -> nn.Module:
     return parts[name]
 
 
-def average_beside(pretrained: Pretrained) -> Path | None:
-    """The file of the weights' average that stands beside them, `x_ema.pth` beside `x.pth`, if there is one."""
+def start_average_from(
+    average: nn.Module, pretrained: Pretrained, strict: bool, device: Literal["cpu", "meta"] = "cpu"
+) -> str:
+    """Load the average that stands beside a network's weights, in `x_ema.pth` beside `x.pth`; return what to say.
+
+    Where there is none, the average stays as it is, and there is nothing to say.
+
+    Raises:
+        RunError: when the file cannot be read, or does not match and `strict` is set.
+    """
     file = _resolve(pretrained)
     beside = file.with_name(f"{file.stem}_ema{file.suffix}")
-    return beside if beside.is_file() else None
+    if not beside.is_file():
+        return ""
+    try:
+        wrong = fill(average, _chosen(read_weights(beside, device), pretrained.prefix), strict)
+    except RunError as error:
+        raise RunError(pretrained.node.fault(f"{beside.name} beside it: {error}")) from error
+    return f"average from {beside}" + (f", but for {_some(wrong)}" if wrong else "")
+
+
+def _chosen(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin with a prefix, without it and the dot that may follow."""
+    if not prefix:
+        return tensors
+    wrapped = prefix.removeprefix(_PARALLEL)  # which reading removes
+    chosen = {
+        name.removeprefix(start).removeprefix("."): value
+        for start in (prefix, wrapped)
+        for name, value in tensors.items()
+        if start and name.startswith(start)
+    }
+    if not chosen:
+        known = sorted({name.partition(".")[0] for name in tensors})
+        raise RunError(f"no name in it begins with {prefix!r}; {suggest(prefix, known)}")
+    return chosen
 
 
 def _resolve(pretrained: Pretrained) -> Path:
@@ -95,15 +122,22 @@ def read_weights(
 
 
 def _unwrap(content: Any, file: Path) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        for wrapper in _WRAPPERS:
-            if isinstance(content.get(wrapper), Mapping):
-                content = content[wrapper]
-        if all(isinstance(value, Tensor) for value in content.values()):
-            names = list(content)
-            prefix = "module." if names and all(name.startswith("module.") for name in names) else ""
-            return {name.removeprefix(prefix): value for name, value in content.items()}
-    raise RunError(f"{file} holds no weights of one network; expected names with tensors")
+    while isinstance(content, Mapping) and (
+        found := [one for one in _WRAPPERS if isinstance(content.get(one), Mapping)]
+    ):
+        content = content[found[0]]
+    if isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values()):
+        tensors = dict(content)
+        for prefix in (_PARALLEL, _COMPILED, _PARALLEL):
+            if all(name.startswith(prefix) for name in tensors):
+                tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+        return tensors
+    held = ", ".join(map(repr, content)) if isinstance(content, Mapping) else f"a {type(content).__name__}"
+    raise RunError(f"{file} holds no weights of one network; expected names with tensors, got {_short(held)}")
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= 80 else f"{words[:77]}..."
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True) -> list[str]:

@@ -224,14 +224,8 @@ def _obstacles(trainer: Trainer) -> Iterator[str]:
     for name, network in trainer.plan.networks.items():
         if network.checkpointing:
             yield f"networks.{name}: its blocks are computed anew, with random numbers that the host keeps"
-    if sections.train.mod_batch_factor or sections.train.sort_key or sections.train.auto_collate:
-        yield "the host cuts or sorts batches anew (train.mod_batch_factor, sort_key, auto_collate)"
-    for name in trainer.taking_part.acting:
-        yield f"networks.{name}: it acts by itself while training, on the host"
-    for name in trainer.taking_part.groups:
-        yield f"networks.{name}: the norms of its gradients are wanted now and then"
-    if trainer.learning.starts:
-        yield "some parameters are trained later than others"
+    if sections.train.sort_key or sections.train.auto_collate:
+        yield "the host sorts batches or cuts them to their lengths (train.sort_key, train.auto_collate)"
     for step in trainer.plan.steps:
         groups = trainer.optimizers[step.name].param_groups if step.optimizer else []
         if step.optimizer and (step.optimizer.offload or not all(group.get("fused") for group in groups)):
