@@ -10,6 +10,7 @@ import torchvision
 
 import gradloom
 from gradloom.datasets.photos import Photos
+from gradloom.engine.testing import test as draw
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "options" / "diffusion" / "tiny.yml"
@@ -70,3 +71,17 @@ def photos(tmp_path: Path) -> Path:
     for number, sample in zip(range(6), Photos("test", crop=32, length=6), strict=True):
         torchvision.utils.save_image(sample["hq"], folder / f"{number}.png")
     return folder
+
+
+def test_the_ancestors_recipe_that_draws_does_so_in_small(tmp_path: Path, photos: Path) -> None:
+    shape = {"image_size": 16, "model_channels": 8, "channel_mult": [1, 2], "attention_resolutions": [2]}
+    small = [f"networks.generator.args.{option}={value}" for option, value in shape.items()]
+    small += [f"datasets.train.paths={photos}", f"path.pretrain_model_generator={tmp_path / 'weights.pth'}"]
+    small += [f"path.results_root={tmp_path / 'results'}"]
+    plan = gradloom.load(ANCESTORS.with_name("test_diffusion_unet.yml"), set=small)
+    network = plan.networks["generator"].recipe.build()
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    draw(plan, print)
+    drawn = sorted((tmp_path / "results").rglob("*.png"))
+    assert len(drawn) == 6
+    assert torchvision.io.read_image(str(drawn[0])).shape == (3, 64, 64)
