@@ -16,6 +16,7 @@ from looking import lines
 OPTIONS = Path(__file__).resolve().parents[3] / "options"
 TRAINING = sorted(file for file in OPTIONS.rglob("*.yml") if "\ntrain:" in file.read_text())
 TO_COME = ("there is no file", "no weights of Inception")  # weights that are trained or fetched first
+OF_MACHINES = ("will download", "an iteration seems to need")  # what depends on where it is looked at
 
 
 @pytest.fixture(scope="module")
@@ -48,5 +49,5 @@ def test_a_recipe_has_no_faults_and_nothing_is_left_unknown(file: Path, folder: 
         report = look_ahead(plan, torch.device("cpu"))
     to_come = [line for line in lines(report.faults) if any(words in line for words in TO_COME)]
     assert lines(report.faults) == to_come
-    assert not [line for line in lines(report.notices) if "will download" not in line]
+    assert not [line for line in lines(report.notices) if not any(words in line for words in OF_MACHINES)]
     assert report.memory or to_come or not plan.sections.trains
