@@ -32,4 +32,5 @@ class Raft(nn.Module):
         below, right = (max(_LEAST, -(-side // _STEP) * _STEP) - side for side in (height, width))
         first, second = (F.pad(2 * image - 1, (0, right, 0, below), mode="replicate") for image in pair.unbind(2))
         flow: Tensor = self.raft(first, second, num_flow_updates=self.updates)[-1]
+        self.raft.corr_block.corr_pyramid = []  # it would hold on to the batch, and could not be copied with it
         return flow[..., :height, :width]
