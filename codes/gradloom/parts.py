@@ -47,7 +47,7 @@ from typing_extensions import TypeAliasType
 from gradloom.config.binding import FromNode, Wants, bind, make
 from gradloom.config.node import Node
 from gradloom.config.schedules import Schedule, at
-from gradloom.errors import Fault
+from gradloom.errors import Fault, RunError
 from gradloom.gates import Gate
 from gradloom.registry import Registry
 
@@ -301,8 +301,6 @@ class Evaluator(Part):
     registry = Registry["Evaluator"]("evaluator", "gradloom.evaluators")
     in_words = "an evaluator, by its type and options"
 
-    own_data: ClassVar[bool] = False  # it brings the samples to measure, and needs none of the validation set
-
     for_: Annotated[str, Wants("the name of a network")] | None = (
         None  # such as `generator.ema`: stands in for `generator` while measuring
     )
@@ -310,8 +308,8 @@ class Evaluator(Part):
         None  # how many to measure, going round if need be; None is the whole set once
     )
 
-    def looks_at(self) -> "tuple[DatasetChoice, int] | None":
-        """The dataset to be shown instead of the validation set, and how many samples of it at a time."""
+    def looks_at(self) -> "Shown | None":
+        """What to be shown instead of the validation set, if anything; it depends on the options alone."""
         return None
 
     @property
@@ -399,6 +397,14 @@ class Choice(FromNode, Generic[T]):
         return self.make(**self.arguments, **more)
 
     @classmethod
+    def of(cls, name: str, **arguments: Any) -> Self:
+        """Choose what is of a name, as options would; raises `RunError` where there is none."""
+        make = cls.registry.find(name)
+        if make is None:
+            raise RunError(f"there is no {name!r}")
+        return cls(name, make, arguments)
+
+    @classmethod
     def from_node(cls, node: Node, faults: list[Fault]) -> Any:
         """Read the name, and bind the other options to what it names; those under `kwargs` are among them."""
         if not isinstance(node.value, dict):
@@ -432,6 +438,15 @@ class DatasetChoice(Choice[Dataset[Any]]):
     def keys(self) -> tuple[str, ...] | None:
         """What its samples hold, as far as it says."""
         return keys_of(self.make, self.arguments)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A dataset that an evaluator is shown instead of the validation set."""
+
+    dataset: DatasetChoice
+    batch_size: int
+    option: str | None = None  # that says which data; the evaluator as a whole unless given
 
 
 def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:

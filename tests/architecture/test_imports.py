@@ -136,7 +136,7 @@ MAY_IMPORT_BY_NAME = {
 ONLY_DATA = {
     ("importlib.resources", "gradloom.datasets.photos"),
     ("pickle.UnpicklingError", "gradloom.evaluators._inception"),
-    ("pickle.UnpicklingError", "gradloom.evaluators._point_pairs"),
+    ("pickle.UnpicklingError", "gradloom.datasets.point_pairs"),
     ("pickle.UnpicklingError", "gradloom.networks._weights"),
     ("pickle.UnpicklingError", "gradloom.datasets._tiles"),
     ("pickle.UnpicklingError", "gradloom.losses._extractors"),
