@@ -6,6 +6,7 @@ from textwrap import dedent
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 import gradloom
 from gradloom.plan.plan import Plan
@@ -91,3 +92,16 @@ def gan_batch(size: int = 8, seed: int = 0) -> dict[str, Tensor]:
 def weights(network: nn.Module) -> dict[str, Tensor]:
     """A copy of a network's tensors."""
     return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+@gradloom.datasets.register("test_pairs")
+class Pairs(Dataset[dict[str, Tensor]]):
+    """Two random keys."""
+
+    keys = ("hq", "z")
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {key: value[0] for key, value in gan_batch(1, index).items()}

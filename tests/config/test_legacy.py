@@ -180,6 +180,9 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
 ]  # fmt: skip
 
 REFUSED: list[tuple[str, Any, list[str]]] = [
+    ("logger: {recurrent_visual_indices: [0], is_mel_spectrogram: true}", {"logger": {}}, ["logger.recurrent_visual_"
+     "indices: not supported; show keys of images, as indices_extractor writes them of a film",
+     "logger.is_mel_spectrogram: it is for audio, which is left out; remove it"]),
     ("wandb: true", {}, ["wandb: not supported yet; remove it: metrics.jsonl and TensorBoard are written"]),
     ("force_start_step: 100", {}, ["force_start_step: a resumed run goes on where it was; write start_step, and "
      "path.pretrain_model_<network> for weights"]),
@@ -203,7 +206,6 @@ KEPT = [
     "steps: {s: {losses: {l: {type: cross_entropy, subtype: bce}}}}",
     "train: {auto_collate: 1}",
     "eval: {pure: true}",
-    "logger: {recurrent_visual_indices: [0], is_mel_spectrogram: true}",
     "fp16: 1",
     "networks: {f: {which_model: other, K: 2, pretrain_path: x, flow: {patch_size: 3}}}",
     "networks: {f: {which_model: srflow, flow: {K: 2}}}",

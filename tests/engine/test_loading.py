@@ -19,14 +19,23 @@ from gradloom.errors import Mark, RunError
 from gradloom.parts import networks
 from making import GAN, gan_batch, trainer_of
 
-OPTIONS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+FLOW = {"K": 1, "L": 2, "split": {"enable": True}, "augmentation": {"noiseQuant": False}}
+OPTIONS: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "dcgan_generator": ({"image_size": 16, "nf": 4, "channels": 1}, (2, 100)),
     "dcgan_discriminator": ({"image_size": 16, "nf": 4, "norm": "none"}, (2, 3, 16, 16)),
     "RRDBNet": ({"in_nc": 3, "out_nc": 3, "nf": 4, "nb": 1, "scale": 2, "gc": 2}, (2, 3, 8, 8)),
     "discriminator_vgg_128_gn": ({"in_nc": 3, "nf": 8, "image_size": 32}, (2, 3, 32, 32)),
+    "dvae": ({"hidden_dim": 4, "codebook_dim": 4, "num_tokens": 5, "num_layers": 2}, (2, 3, 8, 8)),
+    "rrdb_latent_wrapper": (
+        {"in_nc": 3, "out_nc": 3, "nf": 8, "nb": 1, "gc": 2, "blocks_for_latent": [0]},
+        (2, 3, 8, 8),
+    ),
+    "rrdb_srflow": ({"in_nc": 3, "out_nc": 3, "nf": 4, "nb": 1, "gc": 2, "scale": 2}, (2, 3, 8, 8)),
+    "srflow": ({"nf": 4, "nb": 1, "gc": 2, "scale": 2, "flow": FLOW}, ((2, 3, 8, 8), (2, 3, 4, 4))),
+    "vqvae": ({"channel": 4, "n_res_channel": 2, "codebook_dim": 4, "codebook_size": 5}, (2, 3, 8, 8)),
     "small_classifier": ({"image_size": 16, "width": 4}, (2, 3, 16, 16)),
 }
-"""Options and the shape of an input, for every network of the package."""
+"""Options and the shape of the input, or of each, for every network of the package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +84,15 @@ def test_every_network_of_the_package_has_its_options_here() -> None:
 def test_a_written_network_comes_back_as_it_was(tmp_path: Path, which_model: str) -> None:
     options, shape = OPTIONS[which_model]
     network = built(which_model, options)
-    network(torch.randn(shape))  # moves the means of norms
+    shapes = shape if isinstance(shape[0], tuple) else (shape,)
+    network(*map(torch.randn, shapes))  # moves the means of norms
     write_weights(Weights(network.state_dict(), which_model, options), tmp_path / "n.safetensors")
     again = gradloom.load_network(tmp_path / "n.safetensors")
-    x = torch.randn(shape)
+    x = [*map(torch.randn, shapes)]
     assert type(again) is type(network)
     assert not any(module.training for module in again.modules())
     assert same(again, network)
-    assert torch.equal(again(x), network.eval()(x))
+    torch.testing.assert_close(again(*x), network.eval()(*x), rtol=0, atol=0)
 
 
 def test_the_files_of_a_run_are_enough(tmp_path: Path) -> None:

@@ -133,16 +133,3 @@ def test_a_method_that_takes_something_else_is_named() -> None:
     with pytest.raises(gradloom.RunError, match=r"networks\.generator: its method 'update_for_step' is given iteration, "
                        "but: missing a required argument: 'folder'"):  # fmt: skip
         trainer_of(GAN, "networks.generator.which_model=test_taking_part_as_before")
-
-
-@gradloom.datasets.register("test_pairs")
-class Pairs(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """Two random keys."""
-
-    keys = ("hq", "z")
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {key: value[0] for key, value in gan_batch(1, index).items()}

@@ -223,3 +223,9 @@ def test_stylegans_discriminator_narrows_and_starts_with_deviation_one() -> None
     assert [block.conv1_down.weight.shape[0] for block in network.blocks] == [256, 512, 512, 512, 512]
     assert network.blocks[2].conv0.weight.std().item() == pytest.approx(1, abs=0.01)
     assert network.blocks[0].blur.kernel.sum() == 1
+
+
+def test_weights_of_the_ancestor_load_into_stylegans_discriminator() -> None:
+    network = StyleGANDiscriminator(image_size=16)
+    extra = {"from_rgb.1.weight": torch.zeros(1), "blocks.0.conv1_down.downscale.blur.kernel": torch.zeros(1)}
+    assert network.adopt(network.state_dict() | extra).keys() == network.state_dict().keys()

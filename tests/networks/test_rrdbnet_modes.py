@@ -163,3 +163,19 @@ def test_noise_on_maps_is_for_one_batch_in_five_while_training() -> None:
     assert 20 <= noisy <= 55  # 1 - 0.8² of two blocks' maps
     with pytest.raises(ValueError, match="nf has to be a multiple of 8 for the group norms of the maps; 12 is none"):
         RRDBNetBypass(**{**BYPASS, "nf": 12})
+
+
+def test_weights_of_the_first_release_load() -> None:
+    network = lively()
+    own = network.state_dict()
+    then = {"conv_body": "trunk_conv", "body.": "RRDB_trunk.", "rdb": "RDB", "conv_up": "upconv", "conv_hr": "HRconv"}
+
+    def first(name: str) -> str:
+        for now, before in then.items():
+            name = name.replace(now, before)
+        return name
+
+    old = {first(name): value for name, value in own.items()}
+    assert "RRDB_trunk.1.RDB2.conv3.weight" in old and "upconv2.bias" in old
+    adopted = network.adopt(old)
+    assert adopted.keys() == own.keys() and all(adopted[name] is old[first(name)] for name in own)

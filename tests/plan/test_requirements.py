@@ -33,8 +33,6 @@ def test_a_step_runs_where_what_it_requires_is_written(changes: list[str], runs:
 
 
 def test_what_nothing_writes_is_refused_if_batches_are_known() -> None:
-    import test_taking_part  # noqa: F401, registers the dataset
-
     assert faults(LATER.replace("REQUIRED", "fakes"), DATA) == [
         "steps.generator_step.requires[0]: nothing before it writes 'fakes', so it would never run; did you mean 'fake'?"
     ]

@@ -8,10 +8,31 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gradloom.config.node import Node, join
+from gradloom.config.mending import (
+    Fields,
+    Mend,
+    beside,
+    forget,
+    forget_within,
+    forget_without,
+    into_each,
+    move_under,
+    refuse,
+    rename,
+    write,
+)
+from gradloom.config.node import Node
+from gradloom.config.reshaping import (
+    a_dataset,
+    hand_down,
+    into_datasets,
+    into_networks,
+    nest,
+    of,
+    of_modes,
+    start_part,
+)
 from gradloom.errors import Fault
-
-Fields = dict[str, Node]
 
 
 @dataclass(frozen=True)
@@ -19,238 +40,9 @@ class Rule:
     """What to do with an option: `mend` changes the fields around it, and returns what to say."""
 
     pattern: str
-    mend: Callable[[Fields, str], str]
+    mend: Mend
     only: Callable[[Any], bool] = lambda value: True
     refuses: bool = False
-
-
-def forget(why: str) -> Callable[[Fields, str], str]:
-    """Drop the option; silently when there is no why, since it says what is so anyway."""
-
-    def mend(fields: Fields, key: str) -> str:
-        del fields[key]
-        return why and f"dropped: {why}"
-
-    return mend
-
-
-def rename(to: str) -> Callable[[Fields, str], str]:
-    """Call the option by its present name, unless that is there too."""
-
-    def mend(fields: Fields, key: str) -> str:
-        node = fields.pop(key)
-        if to in fields:
-            return f"dropped: {to!r} is there too"
-        fields[to] = node.at(join(node.path.rpartition(".")[0], to))
-        return f"read as {to!r}"
-
-    return mend
-
-
-def move_under(section: str) -> Callable[[Fields, str], str]:
-    """Put the option into a mapping beside it."""
-
-    def mend(fields: Fields, key: str) -> str:
-        node = fields.pop(key)
-        parent = fields.get(section) or Node({}, node.mark, join(node.path.rpartition(".")[0], section))
-        if key in parent.fields:
-            return f"dropped: {section!r} has it too"
-        fields[section] = replace(parent, value={**parent.fields, key: node.at(join(parent.path, key))})
-        return f"read as {section}.{key}"
-
-    return mend
-
-
-def into_each(section: str, inner: str, option: str) -> Callable[[Fields, str], str]:
-    """Give the option, by another name, to each entry of a section that has such a mapping and does not say it."""
-
-    def mend(fields: Fields, key: str) -> str:
-        node = fields.pop(key)
-        entries = dict(fields[section].fields) if section in fields else {}
-        for name, entry in entries.items():
-            options = entry.get(inner)
-            if options and options.fields and option not in options.fields:
-                given = replace(options, value={**options.fields, option: node.at(join(options.path, option))})
-                entries[name] = replace(entry, value={**entry.fields, inner: given})
-        if entries:
-            fields[section] = replace(fields[section], value=entries)
-        return f"read as {section}.*.{inner}.{option}"
-
-    return mend
-
-
-_MODELS = ("which_model", "which_model_G", "which_model_D")
-
-
-def of(model: str, mend: Callable[[Fields, str], str]) -> Callable[[Fields, str], str]:
-    """Mend the options of one network only."""
-
-    def mend_if(fields: Fields, key: str) -> str:
-        named = fields.get("which_model")
-        return mend(fields, key) if named and named.value == model else ""
-
-    return mend_if
-
-
-def forget_within(**why: str) -> Callable[[Fields, str], str]:
-    """Drop options of the mapping at hand, saying why."""
-
-    def mend(fields: Fields, key: str) -> str:
-        inner = fields[key].fields
-        found = [option for option in inner if option.replace("-", "_") in why]
-        if found:
-            kept = {option: node for option, node in inner.items() if option not in found}
-            fields[key] = replace(fields[key], value=kept)
-        told = "; ".join(f"{option}, since {why[option.replace('-', '_')]}" for option in found)
-        return told and f"dropped: {told}"
-
-    return mend
-
-
-def start_part(part: str) -> Callable[[Fields, str], str]:
-    """Let a part of the network start from the weights that the option names."""
-
-    def mend(fields: Fields, key: str) -> str:
-        node = fields.pop(key)
-        if node.value is None:
-            return ""
-        fields[part] = node
-        return move_under("pretrained_parts")(fields, part)
-
-    return mend
-
-
-def into_networks(model: str, option: str) -> Callable[[Fields, str], str]:
-    """Give an option to each network of a kind that does not say it; silently none where there is no such network."""
-
-    def mend(fields: Fields, key: str) -> str:
-        entries = dict(fields["networks"].fields) if "networks" in fields else {}
-        meant = {
-            name: entry for name, entry in entries.items() if _model(entry) == model and option not in entry.fields
-        }
-        for name, entry in meant.items():
-            given = fields[key].at(join(entry.path, option))
-            entries[name] = replace(entry, value={**entry.fields, option: given})
-        if meant:
-            fields["networks"] = replace(fields["networks"], value=entries)
-            del fields[key]
-        return f"read as networks.{', '.join(meant)}.{option}" if meant else ""
-
-    return mend
-
-
-def _model(network: Node) -> Any:
-    return next((network.fields[key].value for key in _MODELS if key in network.fields), None)
-
-
-_AROUND = {"type", "weight", "after", "before", "every", "train", "eval", "grad", "no_grad", "no_accum"}
-
-
-def nest(**own: set[str]) -> Callable[[Fields, str], str]:
-    """Put the options of a part within a part under `part`, for the types that have one; their own ones stay."""
-
-    def mend(fields: Fields, key: str) -> str:
-        outer = fields["type"].value if "type" in fields else None
-        if not isinstance(outer, str) or outer not in own:
-            return ""
-        node = fields[key]
-        moved = {option: fields.pop(option) for option in [*fields] if option not in _AROUND | own[outer]}
-        moved = {"type": moved.pop(key), **moved}
-        path = join(node.path.rpartition(".")[0], "part")
-        fields["part"] = Node(moved, node.mark, path).at(path)
-        return f"read as part: {{type: {node.value}, {', '.join([*moved][1:])}}}"
-
-    return mend
-
-
-def beside(other: str, mend: Callable[[Fields, str], str]) -> Callable[[Fields, str], str]:
-    """Mend only where another option stands beside it."""
-    return lambda fields, key: mend(fields, key) if other in fields else ""
-
-
-def of_modes(*modes: str, mend: Callable[[Fields, str], str]) -> Callable[[Fields, str], str]:
-    """Mend datasets of some modes only, as others may have an option of that name."""
-
-    def mend_some(fields: Fields, key: str) -> str:
-        return mend(fields, key) if "mode" in fields and fields["mode"].value in modes else ""
-
-    return mend_some
-
-
-_UNSCALED = ("random_dataset", "stylegan2", "torch_dataset", "zipfile")
-"""Datasets that know no `scale`."""
-
-
-def into_datasets(fields: Fields, key: str) -> str:
-    """Give the option to each dataset within a dataset that does not say it."""
-    node = fields.pop(key)
-    for name, inner in fields.items():
-        mode = inner.get("mode")
-        if isinstance(inner.value, dict) and key not in inner.value and (mode is None or mode.value not in _UNSCALED):
-            fields[name] = replace(inner, value={**inner.value, key: node.at(join(inner.path, key))})
-    return f"read as *.{key}"
-
-
-def a_dataset(phase: str) -> Callable[[Fields, str], str]:
-    """Put a dataset at the top among the datasets, its mode being what it is for."""
-
-    def mend(fields: Fields, key: str) -> str:
-        path = f"datasets.{phase}"
-        node = fields.pop(key).at(path)
-        if isinstance(node.value, dict) and "mode" not in node.value:
-            node = replace(node, value={"mode": Node(phase, node.mark, f"{path}.mode"), **node.value})
-        datasets = fields.get("datasets") or Node({}, node.mark, "datasets")
-        fields["datasets"] = replace(datasets, value={**datasets.fields, phase: node})
-        return f"read as {path}"
-
-    return mend
-
-
-def forget_without(other: str, why: str) -> Callable[[Fields, str], str]:
-    """Drop the option where another is not there."""
-
-    def mend(fields: Fields, key: str) -> str:
-        return "" if other in fields else forget(why)(fields, key)
-
-    return mend
-
-
-def hand_down(kind: str, *options: str) -> Callable[[Fields, str], str]:
-    """Move options of a part of one type into each of the parts within it, unless they have such ones themselves."""
-
-    def mend(fields: Fields, key: str) -> str:
-        moved = [option for option in options if option in fields]
-        if fields.get("type") is None or fields["type"].value != kind or not moved or not fields[key].fields:
-            return ""
-        given = {option: fields.pop(option) for option in moved}
-        within = {}
-        for name, part in fields[key].fields.items():
-            more = {option: node.at(join(part.path, option)) for option, node in given.items()}
-            within[name] = replace(part, value={**more, **part.fields}) if isinstance(part.value, dict) else part
-        fields[key] = replace(fields[key], value=within)
-        return f"each of them takes {' and '.join(map(repr, moved))} from around them"
-
-    return mend
-
-
-def write(value: Any) -> Callable[[Fields, str], str]:
-    """Give the option another value."""
-
-    def mend(fields: Fields, key: str) -> str:
-        fields[key] = replace(fields[key], value=value)
-        return f"read as {value!r}"
-
-    return mend
-
-
-def refuse(why: str) -> Callable[[Fields, str], str]:
-    """Drop the option and refuse the file."""
-
-    def mend(fields: Fields, key: str) -> str:
-        del fields[key]
-        return why
-
-    return mend
 
 
 def _is(*values: Any) -> Callable[[Any], bool]:
@@ -263,7 +55,6 @@ _VIDEO = (
     "mini_vid_output_folder",
 )  # fmt: skip
 _TILED = ("single_image_extensible", "multi_frame_extensible", "paired_frame")
-
 _OF_FLOWS = {
     "patch_size": "images may be of any size that the levels halve evenly",
     "noInitialInj": "it was never read",
@@ -274,8 +65,12 @@ _OF_FLOWS = {
     "condAff": "it had no effect",
     "condFtAffine": "it had no effect",
 }
-
 _INJECTORS = ("steps.*.injectors", "eval.injectors")
+_OF_DVAES = {
+    "straight_through": "gradients always pass straight through",
+    "record_codes": "the perplexity of the codes is always told",
+    "discretization_loss_averaging_steps": "it had no effect",
+}
 
 
 def _asks_for_directions(value: Any) -> bool:
@@ -283,12 +78,6 @@ def _asks_for_directions(value: Any) -> bool:
     kind = value["type"].value if isinstance(value, dict) and "type" in value else value
     return kind in ("gradient_direction", "GradientDirectionOptimizer")
 
-
-_OF_DVAES = {
-    "straight_through": "gradients always pass straight through",
-    "record_codes": "the perplexity of the codes is always told",
-    "discretization_loss_averaging_steps": "it had no effect",
-}
 
 RULES = (
     Rule("model", forget("every run is trained by the one trainer")),
@@ -407,7 +196,13 @@ RULES = (
     Rule("eval.compute_fea", forget("it was never read")),
     Rule("eval.pure", forget(""), only=_OFF),
     Rule("logger.recurrent_visual_indices", forget(""), only=_OFF),
+    Rule(
+        "logger.recurrent_visual_indices",
+        refuse("not supported; show keys of images, as indices_extractor writes them of a film"),
+        refuses=True,
+    ),
     Rule("logger.is_mel_spectrogram", forget(""), only=_OFF),
+    Rule("logger.is_mel_spectrogram", refuse("it is for audio, which is left out; remove it"), refuses=True),
 )
 
 

@@ -18,6 +18,7 @@ from gradloom.engine.data.feed import Fetched, every_batch
 from gradloom.engine.data.order import mix
 from gradloom.engine.measuring import measuring
 from gradloom.engine.preflight.applying import look_at_application
+from gradloom.engine.taking_part import TakingPart
 from gradloom.engine.world import World
 from gradloom.errors import OptionsError, RunError
 from gradloom.plan.plan import Application, Plan
@@ -46,6 +47,7 @@ class Applying:
         if self.world.processes > 1:
             raise RunError("networks are applied in one process; start it without torchrun")
         self.networks, self.origins = build.networks(self.plan, self.world)
+        TakingPart(self.networks).loaded()
         averages, begun = build.averages(self.plan, self.networks)
         self.origins += begun
         self.known = build.named(self.networks, {name: average.network for name, average in averages.items()})

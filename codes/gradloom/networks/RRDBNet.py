@@ -1,5 +1,6 @@
 """ESRGAN's generator."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -8,7 +9,7 @@ from torch.nn.functional import avg_pool2d, interpolate, leaky_relu, pixel_unshu
 
 from gradloom.networks._first_weights import scale_weights
 from gradloom.networks._layers import Convolution
-from gradloom.networks._rrdb import ResidualInResidual
+from gradloom.networks._rrdb import ResidualInResidual, renamed
 from gradloom.networks._sizes import Positive
 from gradloom.parts import networks
 
@@ -20,8 +21,9 @@ class RRDBNet(nn.Module):
     Their values are in whatever range it is trained in. `nb` residual-in-residual dense blocks of `nf` channels, each
     of whose layers adds `gc` (Wang et al. 2018, arXiv 1809.00219, section 3.1 and figure 4), then a convolution for
     every doubling. Names and arithmetic are those of BasicSR, for scale 4 or with `unshuffle`: its weights load as they
-    are. So do DL-Art-School's, but for scale 1, which doubled there; of its last revision they want `long_skip: false`,
-    by which the body's output is added to conv_body's, and not the body's input, as in ESRGAN and by itself.
+    are, and those of ESRGAN's first release. So do DL-Art-School's, but for scale 1, which doubled there; of its last
+    revision they want `long_skip: false`, by which the body's output is added to conv_body's, and not the body's input,
+    as in ESRGAN and by itself.
 
     `initial_stride` lets the first layer, then 7x7, step over pixels; the output is smaller by as much. `unshuffle`
     folds 4 / scale pixels a side into channels first and enlarges by 4, which is cheap for scale 1 and 2; H and W
@@ -105,6 +107,10 @@ class RRDBNet(nn.Module):
             larger = leaky_relu(self.get_submodule(name)(larger), 0.2)
         image = self._add(self.conv_last(leaky_relu(self.conv_hr(larger), 0.2)), x)
         return (image, features) if self.output_mode == "hq+features" else image
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights by our names, where they have those of ESRGAN's first release."""
+        return {renamed(name): value for name, value in weights.items()}
 
     def _first(self, x: Tensor, ref: Tensor | None) -> Tensor:
         """What the blocks are given."""

@@ -1,5 +1,7 @@
 """ESRGAN's residual-in-residual dense blocks."""
 
+import re
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
@@ -75,3 +77,18 @@ class DenseBlock(nn.Module):
         for layer in growing:
             features = torch.cat([features, leaky_relu(layer(features), 0.2)], 1)
         return x.add(last(features), alpha=0.2)
+
+
+_FIRST_NAMES = (
+    (r"\bRRDB_trunk\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2."),
+    (r"\btrunk_conv\.", "conv_body."),
+    (r"\bupconv(\d)\.", r"conv_up\1."),
+    (r"\bHRconv\.", "conv_hr."),
+)
+
+
+def renamed(name: str) -> str:
+    """The name of a weight of ESRGAN's and SRFlow's first releases, as it is now; any other as it is."""
+    for pattern, now in _FIRST_NAMES:
+        name = re.sub(pattern, now, name)
+    return name

@@ -1,13 +1,12 @@
 """ESRGAN's generator as SRFlow has it: a network that shows what it makes on the way to its image."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu
 
-from gradloom.networks._rrdb import Bypassed, ResidualInResidual
+from gradloom.networks._rrdb import Bypassed, ResidualInResidual, renamed
 
 
 class RRDBFeatures(nn.Module):
@@ -65,21 +64,6 @@ class RRDBFeatures(nn.Module):
         """The image that the largest features amount to."""
         shown: Tensor = self.conv_last(leaky_relu(self.conv_hr(leaky_relu(largest, 0.2)), 0.2))
         return shown
-
-
-_FIRST_NAMES = (
-    (r"\bRRDB_trunk\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2."),
-    (r"\btrunk_conv\.", "conv_body."),
-    (r"\bupconv(\d)\.", r"conv_up\1."),
-    (r"\bHRconv\.", "conv_hr."),
-)
-
-
-def renamed(name: str) -> str:
-    """The name of a weight of ESRGAN's and SRFlow's first releases, as it is now; any other as it is."""
-    for pattern, now in _FIRST_NAMES:
-        name = re.sub(pattern, now, name)
-    return name
 
 
 def stacked(blocks: Sequence[Tensor], like: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ from gradloom.networks._flow_layers import (
     log_density,
 )
 from gradloom.networks._full_precision import in_full
-from gradloom.networks._rrdb_features import RRDBFeatures, renamed, stacked
+from gradloom.networks._rrdb import renamed
+from gradloom.networks._rrdb_features import RRDBFeatures, stacked
 from gradloom.networks._sizes import Positive
 from gradloom.parts import networks, widen
 

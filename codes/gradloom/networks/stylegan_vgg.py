@@ -1,6 +1,7 @@
 """StyleGAN's discriminator."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ class StyleGANDiscriminator(nn.Module):
     the deviation of a group of up to four images as one more channel (Karras et al. 2018, arXiv 1710.10196, section 3
     and table 2; 2019, arXiv 1812.04948, section 2). Weights are drawn from Normal(0, 1) and scaled when used, so that
     all learn at one rate (1710.10196, section 4.1). Of a batch that no group of four divides, smaller groups are made.
-    Names are DL-Art-School's, which has layers for other sizes of images too.
+    Names are DL-Art-School's: its weights load, without those of its layers for other sizes of images.
     """
 
     def __init__(self, image_size: PowerOfTwo = 128, channels: Positive = 3) -> None:
@@ -37,6 +38,11 @@ class StyleGANDiscriminator(nn.Module):
             features = block(features)
         logits: Tensor = self.final_block(features)
         return logits
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights without what DL-Art-School has for other sizes of images, and its filter that takes means."""
+        unused = re.compile(r"from_rgb\.[1-9]|.+\.downscale\.blur\.kernel$")
+        return {name: value for name, value in weights.items() if not unused.match(name)}
 
 
 def _width(size: int) -> int:

@@ -32,7 +32,7 @@ class ValidationLoss(Evaluator):
     def forward(self, loss: Inner, like: Sequence[Any]) -> Found:
         """What a batch's loss and metrics are, and its size."""
         value = loss()
-        value, metrics = value if isinstance(value, tuple) else (value, {})
+        value, metrics = value[:2] if isinstance(value, tuple) else (value, {})
         size = next((len(one) for one in like if isinstance(one, Tensor) and one.dim()), 1)
         return size, {name: number.detach() for name, number in {"": value, **metrics}.items()}
 

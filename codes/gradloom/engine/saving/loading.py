@@ -12,6 +12,7 @@ from torch import nn
 from gradloom.config.binding import bind
 from gradloom.config.node import Node, grown
 from gradloom.engine.saving.weights import DESCRIPTION, fill, read_weights
+from gradloom.engine.taking_part import TakingPart
 from gradloom.errors import Fault, Mark, RunError
 from gradloom.parts import networks
 
@@ -32,6 +33,7 @@ def load_network(path: str | Path) -> nn.Module:
         fill(network, read_weights(file))
     except RunError as error:
         raise RunError(f"{file}: {error}") from error
+    TakingPart({file.stem: network}).loaded()
     return network.eval()
 
 
