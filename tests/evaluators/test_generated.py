@@ -299,3 +299,8 @@ def test_a_folder_is_a_dataset_of_the_plan_named_after_its_option(folder: Path, 
     assert found.keys == ("hq",) and found.batch_size == 2
     faults = look_ahead(plan_of(RUN, "eval.evaluators.style=" + style % (folder / "none")), torch.device("cpu")).faults
     assert ["real_fid_path" in str(fault) and "not a folder" in str(fault) for fault in faults] == [True]
+
+
+def test_a_dataset_that_is_not_there_is_named() -> None:
+    with pytest.raises(RunError, match="there is no 'imagefoldr'"):
+        DatasetChoice.of("imagefoldr", paths=Path())
