@@ -43,8 +43,8 @@ SCHEMA = ROOT / "docs" / "options.schema.json"
 TORCH = ".".join(torch.__version__.split(".")[:2])  # whose optimizers and schemes are options too
 HEAD = f"""# Options
 
-Written by `scripts/options_doc.py` from the code and torch {TORCH}; `--check` holds it to that. A word in **bold** has to
-be given.
+Written by `scripts/options_doc.py` from the code and torch {TORCH}; `--check` holds it to that. A word in **bold**
+has to be given.
 
 Editors complete options, and mark what is wrong, by `options.schema.json` beside this page, which `gradloom schema`
 writes too: begin a file with `# yaml-language-server: $schema=<path or address of options.schema.json>`. The ancestor's
