@@ -12,6 +12,8 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "codes"))
 
@@ -38,9 +40,11 @@ from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions  #
 
 PAGE = ROOT / "docs" / "options.md"
 SCHEMA = ROOT / "docs" / "options.schema.json"
-HEAD = """# Options
+TORCH = ".".join(torch.__version__.split(".")[:2])  # whose optimizers and schemes are options too
+HEAD = f"""# Options
 
-Written by `scripts/options_doc.py` from the code; `--check` holds it to that. A word in **bold** has to be given.
+Written by `scripts/options_doc.py` from the code and torch {TORCH}; `--check` holds it to that. A word in **bold**
+has to be given.
 
 Editors complete options, and mark what is wrong, by `options.schema.json` beside this page, which `gradloom schema`
 writes too: begin a file with `# yaml-language-server: $schema=<path or address of options.schema.json>`. The ancestor's

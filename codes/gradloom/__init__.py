@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         NetworkChoice,
         Read,
         Scheduled,
+        Shown,
         Write,
     )
     from gradloom.plan.compile import load
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TRAINED", "Arguments", "DatasetChoice", "Diverged", "Evaluator", "ExtensibleTrainer", "Fault", "Injector", "Inner",
-    "Loss", "Mark", "Need", "Net", "NetworkChoice", "OptionsError", "Plan", "Read", "RunError", "Scheduled", "Trainer",
-    "Write", "datasets", "load", "load_network", "networks",
+    "Loss", "Mark", "Need", "Net", "NetworkChoice", "OptionsError", "Plan", "Read", "RunError", "Scheduled", "Shown",
+    "Trainer", "Write", "datasets", "load", "load_network", "networks",
 ]  # fmt: skip
 
 _HOMES = {
@@ -41,7 +42,7 @@ _HOMES = {
     "gradloom.errors": ("Diverged", "Fault", "Mark", "OptionsError", "RunError"),
     "gradloom.parts": (
         "TRAINED", "Arguments", "DatasetChoice", "Evaluator", "Injector", "Inner", "Loss", "Need", "Net",
-        "NetworkChoice", "Read", "Scheduled", "Write",
+        "NetworkChoice", "Read", "Scheduled", "Shown", "Write",
     ),
     "gradloom.plan.compile": ("load",),
     "gradloom.plan.plan": ("Plan",),

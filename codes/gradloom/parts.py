@@ -19,64 +19,37 @@ never sees the state, so what it declares is all that it can touch.
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields, replace
-from enum import Enum
 from pathlib import Path
 from typing import (
-    TYPE_CHECKING,
     Annotated,
     Any,
     ClassVar,
-    Generic,
-    Protocol,
     Self,
-    TypeVar,
     dataclass_transform,
     get_args,
     get_origin,
     get_type_hints,
-    runtime_checkable,
 )
 
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.utils.data import Dataset
-from typing_extensions import TypeAliasType
 
-from gradloom.config.binding import FromNode, Wants, bind, make
+from gradloom.choices import Choice, DatasetChoice, NetworkChoice, Shown, datasets, keys_of, networks, optimizers
+from gradloom.company import Adopts, Company, InCompany
+from gradloom.config.binding import FromNode, Wants, make
 from gradloom.config.node import Node
 from gradloom.config.schedules import Schedule, at
 from gradloom.errors import Fault
 from gradloom.gates import Gate
+from gradloom.ports import TRAINED, Arguments, Net, Port, Read, Scheduled, Write, keys_in
 from gradloom.registry import Registry
 
-
-class Port(Enum):
-    """What a part does with the names at one of its options."""
-
-    READ = "reads the state key"
-    WRITE = "writes the state key"
-    NET = "calls the network"
-    PART = "calls the part"
-
-
-Read = Annotated[str, Port.READ, Wants("a state key")]
-Write = Annotated[str, Port.WRITE, Wants("a state key")]
-Net = Annotated[str, Port.NET, Wants("the name of a network")]
-
-_Argument = TypeAliasType("_Argument", "str | int | float | bool | None | list[_Argument]")
-Arguments = Annotated[_Argument, Port.READ, Wants("a state key, or a list of them and of constants")]
-"""A state key, or a list of what to call a network with: keys, the word 'None', constants, lists of these."""
-
-if TYPE_CHECKING:
-    Scheduled = float
-else:
-    Scheduled = float | Schedule
-"""A number, or a schedule such as `{linear: {from: 0, to: 1, end: 1000}}`; the part sees the iteration's value."""
-
-TRAINED = "(the trained network)"
-"""Default of a `Net` port that stands for the network that the step trains."""
+__all__ = [
+    "TRAINED", "Adopts", "Arguments", "Choice", "Company", "DatasetChoice", "Evaluator", "InCompany", "Injector",
+    "Inner", "Loss", "Metrics", "Need", "Net", "NetworkChoice", "Part", "Port", "Read", "Scalar", "Scheduled", "Shown",
+    "Write", "datasets", "keys_in", "keys_of", "networks", "optimizers", "port_of", "widen",
+]  # fmt: skip
 
 
 def port_of(annotation: Any) -> Port | None:
@@ -86,15 +59,6 @@ def port_of(annotation: Any) -> Port | None:
     if get_origin(annotation) is Annotated:
         return next((extra for extra in annotation.__metadata__ if isinstance(extra, Port)), None)
     return next((port for inner in get_args(annotation) if (port := port_of(inner))), None)
-
-
-def keys_in(names: Any) -> Iterator[str]:
-    """The state keys among the names at a port: words other than 'None', at any depth, in mappings too."""
-    if isinstance(names, str):
-        yield from () if names == "None" else (names,)
-    elif isinstance(names, list | tuple | dict):
-        for name in names.values() if isinstance(names, dict) else names:
-            yield from keys_in(name)
 
 
 @dataclass(frozen=True)
@@ -301,8 +265,6 @@ class Evaluator(Part):
     registry = Registry["Evaluator"]("evaluator", "gradloom.evaluators")
     in_words = "an evaluator, by its type and options"
 
-    own_data: ClassVar[bool] = False  # it brings the samples to measure, and needs none of the validation set
-
     for_: Annotated[str, Wants("the name of a network")] | None = (
         None  # such as `generator.ema`: stands in for `generator` while measuring
     )
@@ -310,8 +272,8 @@ class Evaluator(Part):
         None  # how many to measure, going round if need be; None is the whole set once
     )
 
-    def looks_at(self) -> "tuple[DatasetChoice, int] | None":
-        """The dataset to be shown instead of the validation set, and how many samples of it at a time."""
+    def looks_at(self) -> "Shown | None":
+        """What to be shown instead of the validation set, if anything; it depends on the options alone."""
         return None
 
     @property
@@ -370,109 +332,6 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Inner):
         return value.changed(change)
     return value
-
-
-networks = Registry[nn.Module]("network", "gradloom.networks")
-datasets = Registry[Dataset[Any]]("dataset", "gradloom.datasets")
-optimizers = Registry[Optimizer]("optimizer", "gradloom.optimizers")
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, repr=False)
-class Choice(FromNode, Generic[T]):
-    """Something that an option chooses by name, with options of its own, to be built when it is needed."""
-
-    registry: ClassVar[Registry[Any]]
-    key: ClassVar[str]  # the option that holds the name
-    default: ClassVar[str | None] = None  # the name where there is none
-
-    name: str
-    make: Callable[..., T]
-    arguments: Mapping[str, Any]
-
-    def __repr__(self) -> str:
-        return f"{self.name}({', '.join(f'{option}={value}' for option, value in self.arguments.items())})"
-
-    def build(self, **more: Any) -> T:
-        """Build it, with more arguments than the options gave."""
-        return self.make(**self.arguments, **more)
-
-    @classmethod
-    def from_node(cls, node: Node, faults: list[Fault]) -> Any:
-        """Read the name, and bind the other options to what it names; those under `kwargs` are among them."""
-        if not isinstance(node.value, dict):
-            faults.append(node.fault(f"expected {cls.in_words}, got {node.show()}"))
-            return None
-        named = {cls.key: replace(node, value=cls.default)} if cls.default else {}
-        fields = {**named, **node.fields}
-        inside = fields.pop("kwargs", None)
-        whole = replace(node, value={**(inside.fields if inside else {}), **fields})
-        made = cls.registry.choose(whole, cls.key, faults)
-        if made is None:
-            return None
-        before = len(faults)
-        arguments = bind(made, whole, faults, {cls.key})
-        return cls(whole.fields[cls.key].value, made, arguments) if len(faults) == before else None
-
-
-class NetworkChoice(Choice[nn.Module]):
-    """A network within a network, a part or a dataset: `{which_model: ..., <its options>}`."""
-
-    registry, key, in_words = networks, "which_model", "a network, by 'which_model' and its options"
-
-
-class DatasetChoice(Choice[Dataset[Any]]):
-    """A dataset within a dataset or a part: `{mode: ..., <its options>}`, an imagefolder where `mode` is left out."""
-
-    registry, key, in_words = datasets, "mode", "a dataset, by 'mode' and its options"
-    default = "imagefolder"
-
-    @property
-    def keys(self) -> tuple[str, ...] | None:
-        """What its samples hold, as far as it says."""
-        return keys_of(self.make, self.arguments)
-
-
-def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The keys that a dataset's class declares: a tuple, or a class method that is given the options."""
-    declared = getattr(dataset, "keys", None)
-    declared = declared(**arguments) if callable(declared) else declared  # None of a dataset within that does not say
-    return None if declared is None else tuple(declared)
-
-
-class Company(Protocol):
-    """The processes that train together."""
-
-    processes: int
-    number: int  # of this one, from 0
-
-    def add(self, tensor: Tensor) -> None:
-        """Put the sum over all processes in the tensor's place."""
-
-
-@runtime_checkable
-class Adopts(Protocol):
-    """A network that knows by what other names, or in what other form, weights for it are found in files."""
-
-    def adopt(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return weights as this network names them; what it does not know stays as it is."""
-
-
-class InCompany(nn.Module):
-    """A module of a network that asks other processes for sums while it trains; all of them have to ask alike.
-
-    The trainer gives it the company. Where it asks in forward passes, all processes call its network equally often.
-    """
-
-    company: Company | None = None
-    asks_in_passes = True  # and not between iterations only
-
-    def everyones(self, tensor: Tensor) -> Tensor:
-        """Put the sum over all processes in the tensor's place, and return it."""
-        if self.company is not None:
-            self.company.add(tensor)
-        return tensor
 
 
 Scalar = Tensor

@@ -61,13 +61,17 @@ def calls(file: Path) -> Iterator[tuple[str, ast.Call]]:
 
 FOUNDATION = {"errors", "gates", "version"}
 CONFIG = {"config", *FOUNDATION}
-PARTS = {"parts", "registry", *CONFIG}
+PIECES = {"choices", "company", "ports", "registry", *CONFIG}
+PARTS = {"parts", *PIECES}
 MAY_IMPORT = {
     "errors": set[str](),
     "gates": set[str](),
     "config": CONFIG,
     "registry": CONFIG,
-    "parts": {"registry", *CONFIG},
+    "ports": CONFIG,
+    "choices": {"registry", *CONFIG},
+    "company": set[str](),
+    "parts": PIECES,
     "plan": {"plan", *PARTS},
     "engine": {"engine", "plan", *PARTS},
     "cli": {"engine", "plan", *PARTS},
@@ -136,7 +140,7 @@ MAY_IMPORT_BY_NAME = {
 ONLY_DATA = {
     ("importlib.resources", "gradloom.datasets.photos"),
     ("pickle.UnpicklingError", "gradloom.evaluators._inception"),
-    ("pickle.UnpicklingError", "gradloom.evaluators._point_pairs"),
+    ("pickle.UnpicklingError", "gradloom.datasets.point_pairs"),
     ("pickle.UnpicklingError", "gradloom.networks._weights"),
     ("pickle.UnpicklingError", "gradloom.datasets._tiles"),
     ("pickle.UnpicklingError", "gradloom.losses._extractors"),

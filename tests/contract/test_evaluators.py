@@ -61,6 +61,22 @@ DRAWING.setup()
 CRITIC = Critic()
 
 
+def small(size: int) -> Tensor:
+    return torch.rand(size, 3, 6, 6)
+
+
+def points(size: int) -> Tensor:
+    return torch.rand(size, 2, 2)
+
+
+def pictures(size: int) -> Tensor:
+    return torch.rand(size, 2, 3, 16, 16)
+
+
+def marks(size: int) -> Tensor:
+    return torch.arange(size) % 2 == 0
+
+
 def critic(size: int) -> nn.Module:
     return CRITIC
 
@@ -107,9 +123,10 @@ def flow(size: int) -> nn.Module:
 
 IMAGES = Path(sklearn.__file__).parent / "datasets" / "images"
 GENERATED = {"for_": network, "network": critic, "batch_size": 2}
-FOLDER = GENERATED | {"image_size": 12, "real_fid_path": IMAGES}
+FOLDER = GENERATED | {"image_size": 12, "real_fid_path": IMAGES, "hq": images}
 SMALL = DatasetChoice("random_dataset", RandomDataset, {"hq_shape": (3, 12, 12), "lq_shape": (3, 6, 6), "length": 3})
-ENLARGED = GENERATED | {"scale": 2, "dataset": SMALL}
+PAIRED = {"dataset": SMALL, "hq": images, "lq": small}
+ENLARGED = GENERATED | PAIRED | {"scale": 2}
 PAIR = {"fake": images, "real": images}
 
 DESCRIBING = Describing()
@@ -126,13 +143,22 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "accuracy": [{"logits": logits, "labels": labels}],
     "fid": [PAIR | {"network": critic}],
     "fid_for_structural_nets": [ENLARGED],
-    "flow_gaussian_nll": [{"for_": flow, "batch_size": 2, "dataset": SMALL}],
+    "flow_gaussian_nll": [PAIRED | {"for_": flow, "batch_size": 2}],
     "grid": [{"images_": [images, images], "count": 6}],
     "kid": [PAIR | {"network": critic, "subset_size": 9, "subsets": 4}],
     "mean": [{"value": images}, {"value": images, "batch": labels}],
     "psnr": [PAIR, PAIR | {"against": images, "per_image": True}],
     "single_point_pair_contrastive_eval": [
-        {"for_": describing, "batch_size": 2, "quantity": 3, "similar_set_args": POINTS, "dissimilar_set_args": POINTS}
+        {
+            "for_": describing,
+            "batch_size": 2,
+            "quantity": 3,
+            "similar_set_args": POINTS,
+            "dissimilar_set_args": POINTS,
+            "pair": pictures,
+            "points": points,
+            "alike": marks,
+        }
     ],
     "spread": [{"value": logits}],
     "sr_diffusion_fid": [{"diffusion_params": drawing, "real": images, "network": critic, "fid_batch_size": 3}],

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gradloom.evaluators._point_pairs import PairSet
+from gradloom.evaluators.single_point_pair_contrastive_eval import PairSet
 
 
 class Describing(nn.Conv2d):

@@ -13,14 +13,14 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics
 from torchvision.io import read_image, write_png
 
 import gradloom
-from gradloom.datasets.random_dataset import RandomDataset
+from gradloom.engine.preflight.look import look_ahead
 from gradloom.errors import RunError
 from gradloom.evaluators.fid_for_structural_nets import FidForStructuralNets
 from gradloom.evaluators.sr_fid import SrFid
 from gradloom.evaluators.sr_style_transfer import SrStyleTransfer
 from gradloom.evaluators.style_transfer import StyleTransfer
-from gradloom.parts import DatasetChoice, Evaluator
-from making import trainer_of
+from gradloom.parts import DatasetChoice, Evaluator, Port
+from making import plan_of, trainer_of
 
 
 class Critic(nn.Module):
@@ -69,11 +69,18 @@ def distance(fake: Tensor, real: Tensor) -> float:
 
 @torch.no_grad()
 def measured(part: Evaluator, **networks: nn.Module) -> dict[str, float]:
+    """What it measures of the data that it looks at, as a run would show them."""
     part.setup()
     part.reset()
-    for number in range(3):
+    shown = part.looks_at()
+    assert shown is not None
+    data = shown.dataset.build()
+    keys = part.names_at(Port.READ)
+    chosen = [data[index % len(data)] for index in range(part.samples or len(data))]
+    for number, start in enumerate(range(0, len(chosen), shown.batch_size)):
         torch.manual_seed(number)
-        part.add(part(**networks, network=Critic()))
+        batch = {key: torch.stack([one[key] for one in chosen[start : start + shown.batch_size]]) for key in keys}
+        part.add(part(**batch, **networks, network=Critic()))
     return dict(part.compute())
 
 
@@ -102,6 +109,7 @@ def test_style_transfer_is_the_distance_of_images_of_noise_from_a_folder(folder:
     part = StyleTransfer(**options(batches_per_eval=4, image_size=8, real_fid_path=folder))
     generator = Generator()
     value = measured(part, for_=generator)
+    assert [len(some) for some in generator.seen] == [3, 3, 3, 3]  # six with each of two batches of real images
     noise = torch.cat(generator.seen)
     assert noise.shape == (12, 3, 8, 8) and noise.min() >= 0 and noise.max() < 1 and noise.std() > 0.2
     assert value == {"fid": pytest.approx(distance(noise * 0.7, reals(folder)), rel=1e-5)}
@@ -162,20 +170,23 @@ def test_sr_style_transfer_adds_details_of_noise_and_an_embedding(folder: Path) 
     assert "3 generated and 3 real images" in fewer.protocol()
 
 
-def test_images_of_a_generator_in_another_range_are_compared_in_it(folder: Path) -> None:
-    part = StyleTransfer(for_="g", batch_size=3, batches_per_eval=2, image_size=8, real_fid_path=folder, range=(-1, 1))
-    part.reals = Pairs()
-    images = list(part._images(Generator()))
-    torch.testing.assert_close(images[0]["real"][0], Pairs()[0]["hq"] * 2 - 1)
-    assert [sorted(some) for some in images] == [["fake", "real"], ["fake", "real"], ["real"]]
+@pytest.mark.parametrize("most", [1, 3, 4, 7])
+def test_generated_images_are_as_many_as_wanted_however_many_real_ones_there_are(folder: Path, most: int) -> None:
+    part = StyleTransfer(**options(batch_size=2, batches_per_eval=most, image_size=8, real_fid_path=folder))
+    generator = Generator()
+    value = measured(part, for_=generator)
+    assert f"{2 * most} generated and 5 real images" in part.protocol()
+    assert 2 * most <= sum(map(len, generator.seen)) < 2 * most + 3  # batches
+    noise = torch.cat(generator.seen)[: 2 * most]
+    assert value == {"fid": pytest.approx(distance(noise * 0.7, reals(folder)), rel=1e-4)}
 
 
-def test_a_look_ahead_takes_one_batch(folder: Path) -> None:
-    part = StyleTransfer(**options(batches_per_eval=9, image_size=8, real_fid_path=folder))
-    part.setup()
-    generator = Generator().to("meta")
-    part(for_=generator, network=Critic())
-    assert len(generator.seen) == 1
+def test_real_images_are_brought_to_the_range_of_the_generators(folder: Path) -> None:
+    part = StyleTransfer(**options(batches_per_eval=2, image_size=8, real_fid_path=folder, range=(-1, 1)))
+    generator = Generator()
+    value = measured(part, for_=generator)
+    expected = distance(torch.cat(generator.seen) * 0.7, reals(folder) * 2 - 1)
+    assert value == {"fid": pytest.approx(expected, rel=1e-4)}
 
 
 @pytest.mark.parametrize(
@@ -185,10 +196,13 @@ def test_a_look_ahead_takes_one_batch(folder: Path) -> None:
             lambda: StyleTransfer(batch_size=1, batches_per_eval=1, image_size=8, real_fid_path=Path()),
             "'for' is missing",
         ),
-        (lambda: SrFid(**options(scale=2, dataset=pairs(), samples=9)), "'samples' is of the validation set"),
         (
-            lambda: SrFid(**options(scale=2, dataset=DatasetChoice("n", RandomDataset, {"hq_shape": (3, 8, 8)}))),
-            "needs samples with 'lq' and 'hq'; these hold hq",
+            lambda: SrStyleTransfer(
+                **options(
+                    image_size=8, scale=2, real_fid_path=Path(), embedding_generator="e", samples=9, batches_per_eval=2
+                )
+            ),
+            "'samples' and 'batches_per_eval' both say",
         ),
         (
             lambda: SrStyleTransfer(**options(image_size=9, scale=2, real_fid_path=Path(), embedding_generator="e")),
@@ -263,3 +277,30 @@ def test_a_generator_that_is_not_there_is_said_once() -> None:
         trainer_of(RUN.replace("for: generator.ema", "for: generater"))
     (fault,) = error.value.faults
     assert "no network is called 'generater'; did you mean 'generator'?" in str(fault)
+
+
+def test_what_its_own_dataset_does_not_hold_is_said_at_the_evaluator() -> None:
+    without = RUN.replace(
+        "{mode: photos, split: test, scale: 2, crop: 16, length: 5}", "{mode: random_dataset, hq_shape: [3, 8, 8]}"
+    )
+    with pytest.raises(gradloom.OptionsError, match=r"evaluators.now.*reads 'lq', which nothing before it writes"):
+        trainer_of(without)
+
+
+def test_what_injectors_make_of_the_validation_set_does_not_stand_for_its_own_data() -> None:
+    plan = plan_of(RUN, "eval.injectors.other={type: denormalize, shift: 1, scale: 2, in: hq, out: lq}")
+    assert not any(measure.injectors for measure in plan.measures)
+
+
+def test_a_folder_is_a_dataset_of_the_plan_named_after_its_option(folder: Path, tmp_path: Path) -> None:
+    style = "{type: style_transfer, for: generator, network: critic, batch_size: 2, batches_per_eval: 3, image_size: 8, real_fid_path: %s}"
+    plan = plan_of(RUN, "eval.evaluators.style=" + style % folder)
+    found = plan.datasets["eval.evaluators.style.real_fid_path"]
+    assert found.keys == ("hq",) and found.batch_size == 2
+    faults = look_ahead(plan_of(RUN, "eval.evaluators.style=" + style % (folder / "none")), torch.device("cpu")).faults
+    assert ["real_fid_path" in str(fault) and "not a folder" in str(fault) for fault in faults] == [True]
+
+
+def test_a_dataset_that_is_not_there_is_named() -> None:
+    with pytest.raises(RunError, match="there is no 'imagefoldr'"):
+        DatasetChoice.of("imagefoldr", paths=Path())

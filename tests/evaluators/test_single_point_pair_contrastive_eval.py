@@ -6,12 +6,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 import gradloom
 from evaluators.pointed import Describing, write_pairs
 from gradloom.errors import RunError
-from gradloom.evaluators.single_point_pair_contrastive_eval import SinglePointPairContrastiveEval
+from gradloom.evaluators.single_point_pair_contrastive_eval import PairSet, SinglePointPairContrastiveEval
 
 POINTS = [((1, 2), (3, 4)), ((15, 0), (0, 15)), ((5, 5), (6, 7))]
 
@@ -43,30 +44,29 @@ def distances(folder, network):
 
 
 @torch.no_grad()
+def measured(made, network):
+    """What it measures of the pairs that it looks at, as a run would show them."""
+    shown = made.looks_at()
+    for batch in DataLoader(shown.dataset.build(), shown.batch_size):
+        made.add(made(**batch, for_=network))
+    return made.compute()
+
+
 def test_the_means_of_squared_differences(tmp_path):
     made, network = evaluator(tmp_path), Describing()
-    made.add(made(for_=network))
-    made.add(made(for_=network))  # a second batch adds nothing
+    values = measured(made, network)
     similar, dissimilar = (sum(distances(tmp_path / name, network)) / 3 for name in ("similar", "dissimilar"))
-    assert made.compute() == pytest.approx(
+    assert values == pytest.approx(
         {"val_similar_l2": similar, "val_dissimilar_l2": dissimilar, "val_diff": dissimilar - similar}, rel=1e-4
     )
     assert made.protocol() == "3 similar pairs and 3 dissimilar pairs"
 
 
-@torch.no_grad()
 def test_no_more_than_the_quantity_is_measured(tmp_path):
     made, network = evaluator(tmp_path, quantity=1), Describing()
-    made.add(made(for_=network))
-    assert made.compute()["val_similar_l2"] == pytest.approx(distances(tmp_path / "similar", network)[0], rel=1e-4)
-
-
-def test_points_are_where_they_were_in_images_of_another_size(tmp_path):
-    pairs = write_pairs(tmp_path, POINTS, side=32)
-    one, two, first, second = next(type(pairs)(path=tmp_path, size=16).batches(3, 3))
-    assert one.shape == two.shape == (3, 3, 16, 16)
-    torch.testing.assert_close(first, (torch.tensor([pair[0] for pair in POINTS]) + 0.5) / 32)
-    torch.testing.assert_close(second, (torch.tensor([pair[1] for pair in POINTS]) + 0.5) / 32)
+    found = measured(made, network)["val_similar_l2"]
+    assert found == pytest.approx(distances(tmp_path / "similar", network)[0], rel=1e-4)
+    assert made.protocol() == "1 similar pairs and 1 dissimilar pairs"
 
 
 def test_what_cannot_be_measured_is_said(tmp_path):
@@ -74,19 +74,12 @@ def test_what_cannot_be_measured_is_said(tmp_path):
         ValueError, match=r"option 'for' is missing; write the name of the network, such as 'generator.ema'"
     ):
         evaluator(tmp_path / "a", for_=None)
-    made = evaluator(tmp_path / "b")
+    with pytest.raises(ValueError, match="'samples' would leave out pairs"):
+        evaluator(tmp_path / "b", samples=3)
+    with pytest.raises(ValueError, match="give both sets the same 'size'"):
+        evaluator(tmp_path / "c", similar_set_args=PairSet(path=tmp_path, size=8))
     with pytest.raises(RunError, match="single_point_pair_contrastive_eval: the network 'net' has no method 'at'"):
-        made(for_=nn.Conv2d(3, 3, 1))
-    made.reset()
-    (tmp_path / "b" / "similar" / "pair_01" / "2.jpg").unlink()
-    with pytest.raises(RunError, match=r"pair_01 is no pair of images with points, 1\.jpg, 2\.jpg and coords\.pth: "):
-        made(for_=Describing())
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="empty holds no folders of pairs"):
-        evaluator(tmp_path / "c", similar_set_args=type(made.similar_set_args)(path=tmp_path / "empty", size=8))
-    Image.new("RGB", (8, 9)).save(tmp_path / "c" / "dissimilar" / "pair_00" / "1.jpg")
-    with pytest.raises(RunError, match=r"1\.jpg is not square but 8x9"):
-        next(type(made.similar_set_args)(path=tmp_path / "c" / "dissimilar", size=8).batches(1, 1))
+        measured(evaluator(tmp_path / "d"), nn.Conv2d(3, 3, 1))
 
 
 def test_a_run_needs_no_validation_set_for_it(tmp_path):

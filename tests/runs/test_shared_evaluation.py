@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torchmetrics
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -216,6 +217,12 @@ ALL = """{
     few: {type: psnr, fake: fake, real: hq, samples: 3, per_image: true},
     few_shown: {type: grid, images: [fake], samples: 3},
 }"""
+OWN = """{
+    enlarged: {type: fid_for_structural_nets, for: generator, network: classifier, batch_size: 4, scale: 1, lq: hq,
+               dataset: {mode: shared_images, bad: [%s]}},
+    styled: {type: style_transfer, for: generator.ema, network: classifier, batch_size: 2, batches_per_eval: 7,
+             image_size: 12, real_fid_path: %s},
+}"""
 TRIP = "eval.injectors.trip={type: shared_trips, in: hq, label: label, out: tripped, how: %s}"
 ONE = "{one: {type: mean, value: tripped}}"
 
@@ -247,7 +254,7 @@ def measured(folder: Path, evaluators: str, *changes: str) -> dict[str, Any]:
     noise = torch.get_rng_state()
     Generator.calls = 0
     try:
-        Evaluation(trainer, {"val": open_dataset(plan.datasets["val"])}).start(run)
+        Evaluation(trainer, {phase: open_dataset(dataset) for phase, dataset in plan.datasets.items()}).start(run)
     except Exception as error:
         return {"error": [type(error).__name__, str(error)], "said": heard.said}
     assert torch.equal(noise, torch.get_rng_state())
@@ -289,6 +296,8 @@ def everything(folder: Path) -> dict[str, Any]:
         "odd": measured(folder, "{odd: {type: shared_odd, value: hq}}"),
         "bad": measured(folder, "{mean: {type: mean, value: hq}}", *bad(2)),
         "too_bad": measured(folder, "{mean: {type: mean, value: hq}}", *bad(1)),
+        "own": measured(folder, OWN % ("", folder / "images"), "eval.pure=false"),
+        "own_bad": measured(folder, OWN % (6, folder / "images"), "eval.pure=false"),
         "interrupted": interrupted(folder),
     }
 
@@ -303,7 +312,17 @@ COUNTS = (1, 2, 4)
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
     """What one, two and four processes found."""
-    return {count: alongside(count, everything, tmp_path_factory.mktemp(f"of_{count}")) for count in COUNTS}
+    return {
+        count: alongside(count, everything, _with_images(tmp_path_factory.mktemp(f"of_{count}"))) for count in COUNTS
+    }
+
+
+def _with_images(folder: Path) -> Path:
+    (folder / "images").mkdir()
+    for number in range(5):
+        pixels = torch.randint(256, (14, 12, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(folder / "images" / f"{number}.png")
+    return folder
 
 
 several = pytest.mark.parametrize("count", COUNTS[1:])
@@ -318,6 +337,20 @@ def test_the_numbers_are_those_of_one_process_to_the_bit(found: dict[int, Any], 
     assert values["borrowed/sum"] == values["lent/sum"]
     for process in found[count]:
         assert process["all"]["values"] == values
+
+
+@several
+def test_batches_of_an_evaluators_own_data_are_shared_too(found: dict[int, Any], count: int) -> None:
+    (alone,) = found[1]
+    assert alone["own"]["values"].keys() == {"enlarged/fid", "styled/fid"}
+    assert "21 generated and 21 real" in alone["own"]["notes"]["enlarged/fid"]
+    assert "14 generated and 5 real" in alone["own"]["notes"]["styled/fid"]
+    batches = {"enlarged": 6, "styled": 3}
+    assert alone["own"]["calls"] == batches["enlarged"] + 3 * batches["styled"]  # five images each, two at a time
+    for process in found[count]:
+        assert process["own"]["values"] == alone["own"]["values"]
+        assert process["own"]["calls"] == -(-batches["enlarged"] // count) + 3 * -(-batches["styled"] // count)
+        assert "eval.evaluators.enlarged.dataset: sample 6 cannot be used" in process["own_bad"]["error"][1]
 
 
 @several

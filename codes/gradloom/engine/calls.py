@@ -64,8 +64,7 @@ class Bound(Gathered):
         self._blind = isinstance(call.part, Injector) and (call.part.no_grad or not call.part.grad)
 
     def __call__(self, state: Mapping[str, Any]) -> Any:
-        values = self.values(state)
-        values |= self.networks
+        values = self.networks | self.values(state)
         try:
             if self._blind and torch.is_grad_enabled():
                 with torch.no_grad():

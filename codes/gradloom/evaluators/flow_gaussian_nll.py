@@ -1,7 +1,7 @@
 """How Gaussian the latents are that a flow finds for images."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -9,9 +9,8 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from gradloom.errors import RunError
-from gradloom.evaluators._generated import batches_of
 from gradloom.evaluators._scores import Scores, precise
-from gradloom.parts import DatasetChoice, Evaluator, Net
+from gradloom.parts import DatasetChoice, Evaluator, Net, Read, Shown
 
 
 class FlowGaussianNll(Evaluator, type="flow_gaussian_nll"):
@@ -24,47 +23,40 @@ class FlowGaussianNll(Evaluator, type="flow_gaussian_nll"):
     too large. The ancestor gave a smaller last batch as much weight as the others.
     """
 
-    own_data = True
-
     for_: Net | None = None  # the flow, such as `generator.ema`
     batch_size: Annotated[int, Gt(0)]  # images at a time
-    dataset: DatasetChoice  # its samples hold `hq` and `lq`; with a batch_size above 1, all of one size
+    dataset: DatasetChoice  # measured instead of datasets.val; with a batch_size above 1, its images have one size
+    hq: Read = "hq"
+    lq: Read = "lq"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.reset()
 
     def check(self) -> None:
-        """Refuse to measure no network in particular, or samples that hold no images."""
+        """Refuse to measure no network in particular."""
         if self.for_ is None:
             raise ValueError("option 'for' is missing; write the name of the flow, such as 'generator.ema'")
-        if self.samples is not None:
-            raise ValueError("'samples' is of the validation set, of which nothing is measured here; remove it")
-        if self.dataset.keys is not None and not {"lq", "hq"} <= {*self.dataset.keys}:
-            raise ValueError(f"'dataset' needs samples with 'lq' and 'hq'; these hold {', '.join(self.dataset.keys)}")
 
-    def setup(self) -> None:
-        """Open the dataset."""
-        self.samples_of = self.dataset.build()
+    def looks_at(self) -> Shown:
+        """The dataset."""
+        return Shown(self.dataset, self.batch_size, "dataset")
 
     def reset(self) -> None:
         """Forget all images."""
         self.scores = {"gaussian_diff": Scores(self.type_name), "surplus": Scores(self.type_name)}
-        self.begun = False
 
-    def forward(self, for_: nn.Module) -> dict[str, Tensor] | None:
-        """What was found of each image, (images,), the first time."""
-        if self.begun:
-            return None
-        self.begun = True
-        found = [_look(latents) for latents in self._latents(for_)]
-        return {name: torch.cat([one[name] for one in found]) for name in self.scores}
+    def forward(self, hq: Tensor, lq: Tensor, for_: nn.Module) -> dict[str, Tensor]:
+        """Return what is found of each image of a batch, (B,)."""
+        latents: Any = for_(hq, lq, add_gt_noise=False)[0]
+        if not isinstance(latents, list | tuple):
+            raise RunError(f"{self.type_name}: {self.for_!r} returned no list of latents first")
+        return _look([precise(latent).flatten(1) for latent in latents])
 
-    def add(self, found: Mapping[str, Tensor] | None) -> None:
-        """Take in what one process found; all others found as much."""
-        if found is not None and not self.scores["surplus"].count:
-            for name, values in found.items():
-                self.scores[name].add(values)
+    def add(self, found: Mapping[str, Tensor]) -> None:
+        """Take in what was found in a batch."""
+        for name, values in found.items():
+            self.scores[name].add(values)
 
     def compute(self) -> Mapping[str, float]:
         """The means over all images."""
@@ -73,15 +65,6 @@ class FlowGaussianNll(Evaluator, type="flow_gaussian_nll"):
     def protocol(self) -> str:
         """Of how many images."""
         return f"log density of latents under a standard Gaussian: mean over {self.scores['surplus'].count} images"
-
-    def _latents(self, flow: nn.Module) -> Iterator[list[Tensor]]:
-        for batch in batches_of(self.samples_of, self.batch_size, flow):
-            made: Any = flow(batch["hq"], batch["lq"], add_gt_noise=False)[0]
-            if not isinstance(made, list | tuple):
-                raise RunError(f"{self.type_name}: {self.for_!r} returned no list of latents first")
-            yield [precise(latent).flatten(1) for latent in made]
-            if made[0].is_meta:
-                break  # nothing but the shapes is asked for
 
 
 def _look(latents: list[Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from gradloom.evaluators._moments_of_features import MomentsOfFeatures
-from gradloom.parts import DatasetChoice, Injector, Inner, Read
+from gradloom.parts import DatasetChoice, Injector, Inner, Read, Shown
 
 Positive = Annotated[int, Gt(0)]
 
@@ -39,9 +39,9 @@ class SrDiffusionFid(MomentsOfFeatures, type="sr_diffusion_fid"):
         if self.dataset is None and self.batch_size != 1:
             raise ValueError("'batch_size' is that of a 'dataset' here; without one, datasets.val has it")
 
-    def looks_at(self) -> tuple[DatasetChoice, int] | None:
+    def looks_at(self) -> Shown | None:
         """Its own dataset, if it has one."""
-        return None if self.dataset is None else (self.dataset, self.batch_size)
+        return None if self.dataset is None else Shown(self.dataset, self.batch_size, "dataset")
 
     def forward(self, real: Tensor, diffusion_params: Inner, network: nn.Module | None) -> dict[str, Tensor]:
         """Return the features of what is drawn of a batch, and of the batch's images."""

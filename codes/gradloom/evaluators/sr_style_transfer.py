@@ -1,56 +1,50 @@
 """The FID of details that a generator makes of noise, given what another network says of a small image."""
 
-from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import Gt
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
-from gradloom.evaluators._generated import Generated, Images, batches_of, folder_of
+from gradloom.evaluators._of_a_folder import OfAFolder
 from gradloom.parts import Net
 
+Positive = Annotated[int, Gt(0)]
 
-class SrStyleTransfer(Generated, type="sr_style_transfer"):
+
+class SrStyleTransfer(OfAFolder, type="sr_style_transfer"):
     """Measures how far small images, enlarged and given details, are from the large ones, by the FID.
 
-    Each image of a folder, cut square and shrunk to `image_size`, is shrunk by `scale`. The generator is given uniform
-    noise in [0, 1) of (B, 3, image_size, image_size) and what `embedding_generator` makes of the small image; what it
-    makes is added to the bilinearly enlarged small image. All lie in `range`.
+    Each image of a folder, cut square, shrunk to `image_size` and brought to `range`, is shrunk by `scale`. The
+    generator is given uniform noise in [0, 1) of (B, 3, image_size, image_size) and what `embedding_generator` makes of
+    the small image; what it makes is added to the bilinearly enlarged small image. The ancestor measured the whole
+    folder whatever `batches_per_eval` said.
     """
 
-    batches_per_eval: Annotated[int, Gt(0)] | None = (
-        None  # at most; None is all. The ancestor took all whatever it said
-    )
-    image_size: Annotated[int, Gt(0)]  # of the large images, in pixels a side
-    scale: Annotated[int, Gt(0)]  # how many times as large they are as the small ones
-    real_fid_path: Path  # a folder of images
+    batches_per_eval: Positive | None = None  # instead of `samples`, which are so many times batch_size
+    scale: Positive  # how many times as large the large images are as the small ones
     embedding_generator: Net
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.batches_per_eval is not None:
+            self.samples = self.batches_per_eval * self.batch_size
+
     def check(self) -> None:
-        """Refuse images that do not shrink evenly."""
+        """Refuse images that do not shrink evenly, and two numbers of samples."""
         super().check()
         if self.image_size % self.scale:
             raise ValueError(f"'image_size' has to be a multiple of 'scale'; {self.image_size} is none of {self.scale}")
-
-    def setup(self) -> None:
-        """List the real images; raises `RunError` where there are none."""
-        super().setup()
-        self.reals = folder_of(self.real_fid_path, self.image_size)
+        if self.batches_per_eval is not None and self.samples is not None:
+            raise ValueError("'samples' and 'batches_per_eval' both say how many images are measured; keep one")
 
     def forward(
-        self, for_: nn.Module, embedding_generator: nn.Module, network: nn.Module | None
-    ) -> dict[str, Any] | None:
-        """What was found of all images, the first time."""
-        return self.look_at(self._images(for_, embedding_generator), network)
-
-    def _images(self, generator: nn.Module, embedding_generator: nn.Module) -> Iterator[Images]:
-        low, high = self.range
-        for batch in islice(batches_of(self.reals, self.batch_size, generator), self.batches_per_eval):
-            real = low + (high - low) * batch["hq"]
-            small = avg_pool2d(real, self.scale)
-            details = self.image(generator(torch.rand_like(real), embedding_generator(small)))
-            yield {"fake": details + interpolate(small, scale_factor=float(self.scale), mode="bilinear"), "real": real}
+        self, hq: Tensor, for_: nn.Module, embedding_generator: nn.Module, network: nn.Module | None
+    ) -> dict[str, Tensor]:
+        """Return the features of what is made of a batch, and of the batch's images."""
+        real = self.ranged(hq)
+        small = avg_pool2d(real, self.scale)
+        details = self.image(for_(torch.rand_like(real), embedding_generator(small)))
+        fake = details + interpolate(small, scale_factor=float(self.scale), mode="bilinear")
+        return {"fake": self.describe(fake, network), "real": self.describe(real, network)}

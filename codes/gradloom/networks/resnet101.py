@@ -1,12 +1,9 @@
 """torchvision's ResNet of 101 layers."""
 
-from pathlib import Path
-
 from torchvision.models import ResNet101_Weights
 from torchvision.models.resnet import Bottleneck
 
 from gradloom.networks._resnets import Classifier
-from gradloom.networks._sizes import Positive
 from gradloom.parts import networks
 
 
@@ -18,11 +15,4 @@ class ResNet101(Classifier):
     were trained on ImageNet and want images with its mean and deviation. For 32 pixels there is `cifar_resnet18`.
     """
 
-    def __init__(
-        self,
-        pretrained: bool = False,  # start from the published weights, fetched where torch's cache does not have them
-        weights: Path | None = None,  # start from those of a file as torchvision publishes it
-        custom_head_logits: Positive | None = None,  # another last layer, that starts anew
-    ) -> None:
-        published = ResNet101_Weights.IMAGENET1K_V1
-        super().__init__(Bottleneck, [3, 4, 23, 3], published, pretrained, weights, custom_head_logits)
+    block, layers, published = Bottleneck, [3, 4, 23, 3], ResNet101_Weights.IMAGENET1K_V1

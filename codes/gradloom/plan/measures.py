@@ -6,7 +6,6 @@ An evaluator may look at a dataset of its own; it is one of the plan's, named af
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from gradloom.config.node import Node
 from gradloom.errors import Fault
 from gradloom.parts import Evaluator, Injector, Part
 from gradloom.plan.dataflow import unwritten
@@ -23,12 +22,10 @@ def measures(pieces: Pieces) -> list[Measure]:
     phases = {call: _phase(pieces, call) for call in evaluators}
     pure = section.get("pure") if section and pieces.sections.eval.pure else None
     losses = validation_losses(pieces.steps, pieces.notices) if pure else []
-    shown = [call for call, phase in phases.items() if phase == "val"]
-    asking = [*([pure] if pure else []), *(call.node for call in shown if not call.part.own_data)]
+    shown = [call.node for call, phase in phases.items() if phase == "val"]
+    asking = [*([pure] if pure else []), *shown]
     if "val" not in pieces.datasets and asking:
         pieces.faults.append(asking[0].fault("there is no dataset to measure; add datasets.val"))
-    elif "val" not in pieces.datasets and shown:
-        pieces.datasets["val"] = _nothing(shown[0].node)
     for call in evaluators:
         if call.part.for_ is not None and call.part.for_ not in call.networks:  # else that has been looked at
             pieces.check_called(call.part.for_, call, pieces.faults)
@@ -67,31 +64,19 @@ def _phase(pieces: Pieces, call: Call[Evaluator]) -> str:
     own = call.part.looks_at()
     if own is None:
         return "val"
-    choice, batch_size = own
-    node = call.node.fields["dataset"]
+    node, choice = call.node.get(own.option or "") or call.node, own.dataset
     recipe = Recipe(choice.make, choice.arguments, node)
-    pieces.datasets[node.path] = Dataset(node.path, choice.name, recipe, choice.keys, batch_size, 0, pin_memory=False)
+    dataset = Dataset(node.path, choice.name, recipe, choice.keys, own.batch_size, workers=0, pin_memory=False)
+    pieces.datasets[node.path] = dataset
     return node.path
-
-
-class Nothing:
-    """The validation set of evaluators that bring their own: one sample, which nobody reads."""
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, index: int) -> dict[str, int]:
-        return {"nothing": range(1)[index]}
-
-
-def _nothing(node: Node) -> Dataset:
-    return Dataset("val", "nothing", Recipe(Nothing, {}, node), ("nothing",), batch_size=1, workers=0, pin_memory=False)
 
 
 def _measure(
     pieces: Pieces, calls: tuple[Call[Evaluator], ...], val: Dataset, stands_in: str | None, samples: int | None
 ) -> Measure:
-    injectors = tuple(needed(pool(pieces), [key for call in calls for key in call.reads]))
+    held = () if val.phase == "val" else val.keys or ()  # an evaluator's own data are measured as they are
+    makers = [call for call in pool(pieces) if not {*held} & {*call.writes}]
+    injectors = tuple(needed(makers, [key for call in calls for key in call.reads]))
     inputs = taken(pieces, (*injectors, *calls), val.keys, pieces.faults)
     return Measure(calls, injectors, inputs, stands_in, samples, val.phase)
 
