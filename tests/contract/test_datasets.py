@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 from torchvision.transforms.v2.functional import to_pil_image
 
+from evaluators.pointed import write_pairs
 from gradloom.config.binding import bind
 from gradloom.config.node import grown
 from gradloom.datasets._wrapping import Named
@@ -61,6 +62,8 @@ TILES = write_tiles(PLACE / "tiles", ["lake", "sea"])
 EYES = write_tiles(PLACE / "eyes", ["lake_left", "lake_right"])
 FILMS = write_tiles(PLACE / "films", ["lake_000000000001", "lake_000000000002", "lake_000000000003"])
 ZIP = write_zip(PLACE / "images.zip", FRAMES)
+ALIKE = write_pairs(PLACE / "alike", [((1, 2), (3, 4)), ((5, 5), (6, 7))])
+OTHERS = write_pairs(PLACE / "others", [((0, 0), (1, 1))])
 
 CORRUPTED = {"scale": 2, "fixed_corruptions": ["noise-5"], "random_corruptions": ["jpeg"], "num_corrupts_per_image": 1}
 TILED = CORRUPTED | {"target_size": 8, "need_ref": True}
@@ -85,6 +88,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "multiscale": [CORRUPTED | {"paths": IMAGES, "hq_tile_size": 4, "num_scales": 2}],
     "paired_frame": [TILED | {"paths": EYES}],
     "photos": [{"crop": 16, "flip": True, "length": 3}],
+    "point_pairs": [{"similar": str(ALIKE.path), "dissimilar": str(OTHERS.path), "size": 8}],
     "random_aug_wrapper": [{"dataset": SQUARES, "crop_size": 8}],
     "random_dataset": [{"hq_shape": [3, 8, 8], "lq_shape": [3, 4, 4], "length": 3}],
     "single_image_extensible": [TILED | {"paths": TILES}, {"paths": TILES, "eval": True}],
