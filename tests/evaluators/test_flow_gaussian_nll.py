@@ -13,7 +13,8 @@ import gradloom
 from gradloom.datasets.random_dataset import RandomDataset
 from gradloom.errors import RunError
 from gradloom.evaluators.flow_gaussian_nll import FlowGaussianNll
-from gradloom.networks.srflow import Flow, SRFlow
+from gradloom.networks._flow import Flow
+from gradloom.networks.srflow import SRFlow
 from gradloom.parts import DatasetChoice
 
 SAMPLES = DatasetChoice("random_dataset", RandomDataset, {"hq_shape": (3, 8, 8), "lq_shape": (3, 4, 4), "length": 5})

@@ -10,8 +10,9 @@ from torch.nn.functional import conv2d, interpolate, leaky_relu
 from gradloom.config.binding import bind
 from gradloom.config.source import parse
 from gradloom.engine.recomputing import Recomputed
+from gradloom.networks._flow import Flow, Norm, Split, Stack
 from gradloom.networks._flow_layers import ActNorm2d, CondAffineSeparatedAndCond, Split2d
-from gradloom.networks.srflow import Flow, Norm, Split, SRFlow, Stack
+from gradloom.networks.srflow import SRFlow
 
 TINY = {"nf": 4, "nb": 2, "scale": 4, "gc": 2}
 BOTH = Flow(K=2, L=2, additionalFlowNoAffine=1, split=Split(enable=True, correct_splits=True, conditional=True),
