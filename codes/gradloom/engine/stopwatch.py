@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.profiler import record_function
-
-from gradloom.engine.calls import Bound
 
 if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer
@@ -63,9 +61,9 @@ class Stopwatch:
 
 def watch(trainer: Trainer, stopwatch: Stopwatch) -> None:
     """Put the stopwatch around each call, backward pass, optimizer and average of a trainer, from now on."""
-    calls: MutableMapping[Any, Any] = trainer.calls
-    for call, bound in trainer.calls.items():
-        calls[call] = _Timed(bound, stopwatch)
+    for bound in trainer.calls.values():
+        for method in ("inject", "score"):
+            _around(bound, method, stopwatch, lambda _, path=bound.path: path)
     acting = ""
 
     def updating(optimizer: object, step: str, *_: object) -> str:
@@ -77,21 +75,6 @@ def watch(trainer: Trainer, stopwatch: Stopwatch) -> None:
     _around(trainer.precision, "update", stopwatch, updating)
     for average in trainer.averages.values():
         _around(average, "update", stopwatch, lambda: f"steps.{acting}.averages")
-
-
-class _Timed:
-    """A bound call with the stopwatch around it."""
-
-    def __init__(self, bound: Bound, stopwatch: Stopwatch) -> None:
-        self.path, self._bound, self._stopwatch = bound.path, bound, stopwatch
-
-    def __call__(self, state: Any) -> Any:
-        with self._stopwatch(self.path):
-            return self._bound(state)
-
-    def inject(self, state: Any) -> None:
-        with self._stopwatch(self.path):
-            self._bound.inject(state)
 
 
 def _around(owner: Any, method: str, stopwatch: Stopwatch, name: Callable[..., str]) -> None:
