@@ -39,22 +39,22 @@ class UNetDiffusion(nn.Module):
         model_channels: Positive,
         out_channels: Positive,
         num_res_blocks: Positive,
-        attention_resolutions: Sequence[Positive],
-        num_corruptions: Annotated[int, Ge(0)] = 0,
+        attention_resolutions: Sequence[Positive],  # by how many times smaller features are that attend
+        num_corruptions: Annotated[int, Ge(0)] = 0,  # planes that say how the small image was damaged
         dropout: Share = 0.0,
-        channel_mult: Sequence[Positive] = (1, 2, 4, 8),
-        conv_resample: bool = True,
+        channel_mult: Sequence[Positive] = (1, 2, 4, 8),  # of model_channels, at each level
+        conv_resample: bool = True,  # convolutions where sizes change, not plain means and copies
         dims: Literal[2] = 2,
         num_classes: Positive | None = None,
         use_fp16: bool = False,
         num_heads: Positive = 1,
-        num_head_channels: Annotated[int, Ge(-1)] = -1,
-        num_heads_upsample: Annotated[int, Ge(-1)] = -1,
-        use_scale_shift_norm: bool = False,
-        resblock_updown: bool = False,
+        num_head_channels: Annotated[int, Ge(-1)] = -1,  # of each head; -1 leaves it to num_heads
+        num_heads_upsample: Annotated[int, Ge(-1)] = -1,  # on the way up; -1 is num_heads
+        use_scale_shift_norm: bool = False,  # the timestep scales and shifts norms, where it else is added
+        resblock_updown: bool = False,  # residual blocks where sizes change
         use_new_attention_order: bool = False,
         use_raw_y_as_embedding: bool = False,
-        unconditioned_percentage: Share = 0.0,
+        unconditioned_percentage: Share = 0.0,  # share of training samples shown without low_res
     ) -> None:
         super().__init__()
         _check(image_size, attention_resolutions, channel_mult, use_fp16)
@@ -66,7 +66,6 @@ class UNetDiffusion(nn.Module):
         width = 4 * model_channels
         self.time_embed = nn.Sequential(nn.Linear(model_channels, width), nn.SiLU(), nn.Linear(width, width))
         self.label_emb = None if num_classes is None else nn.Embedding(num_classes, width)
-
         make = Make(
             width, dropout, use_scale_shift_norm, num_head_channels, use_new_attention_order, conv_resample,
             resblock_updown,
