@@ -1,6 +1,8 @@
 """The command line: train, check, try out, profile, apply or draw an options file. Only it prints and exits."""
 
 import argparse
+import atexit
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gradloom.config.document import Document, read
 from gradloom.config.sections import sections
-from gradloom.errors import Diverged, Fault, OptionsError, RunError, in_order
+from gradloom.errors import Diverged, Fault, LostTouch, OptionsError, RunError, in_order
 
 if TYPE_CHECKING:
     from gradloom.plan.plan import Plan
@@ -205,6 +207,13 @@ def _process_video(plan: "Plan") -> None:
     process_video(plan, print)
 
 
+def _leave_at_once() -> None:
+    """End as failed, once all is written, without what torch does last: with a process gone it may abort there."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(FAILED)
+
+
 def _guarded(plan: "Plan", work: Callable[[], None]) -> int:
     """Work, and say how it ended, by words and by the exit code."""
     from gradloom.engine.interrupts import Interrupted
@@ -221,6 +230,8 @@ def _guarded(plan: "Plan", work: Callable[[], None]) -> int:
         return DIVERGED
     except RunError as error:
         print(f"failed: {plan.document.told(str(error))}", file=sys.stderr)
+        if isinstance(error, LostTouch):
+            atexit.register(_leave_at_once)
         return FAILED
     except Exception:
         if not plan.document.secrets:

@@ -55,6 +55,10 @@ class RunError(Exception):
         return next((what for what in self.args if isinstance(what, Fault)), None)
 
 
+class LostTouch(RunError):
+    """Another process of the run is gone, or does not answer."""
+
+
 class Diverged(RunError):
     """A run whose losses are no longer numbers."""
 

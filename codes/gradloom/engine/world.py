@@ -23,7 +23,7 @@ from torch.autograd import Function
 
 from gradloom.engine.meeting import launcher, meeting_place
 from gradloom.engine.memory import keep_freed_memory
-from gradloom.errors import RunError
+from gradloom.errors import LostTouch, RunError
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class World:
         try:
             yield
         except RuntimeError as error:
-            raise RunError(
+            raise LostTouch(
                 f"process {self.number} of {self.processes} lost touch with the others: one of them ended, or kept "
                 f"it waiting for {self.patience:g} minutes (train.process_timeout); look for its last words, and "
                 f"go on with --resume ({_first_line(error)})"
