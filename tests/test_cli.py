@@ -216,3 +216,22 @@ def test_a_text_that_says_something_twice_is_refused_before_the_rest_is_judged(
     assert capsys.readouterr().err == (
         f"{file}:3:1: train: written twice, first in line 2; keep one\n1 fault; nothing was run\n"
     )
+
+
+LOST = """
+import atexit, os, sys
+from types import SimpleNamespace
+from gradloom import cli
+from gradloom.errors import LostTouch
+
+def work():
+    raise LostTouch("the other is gone")
+
+atexit.register(os.abort)  # as torch's threads may, with a peer gone
+sys.exit(cli._guarded(SimpleNamespace(document=SimpleNamespace(told=str)), work))
+"""
+
+
+def test_who_lost_touch_with_the_others_leaves_before_anything_can_abort_it() -> None:
+    ended = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "failed: the other is gone\n")
