@@ -62,7 +62,7 @@ def calls(file: Path) -> Iterator[tuple[str, ast.Call]]:
 FOUNDATION = {"errors", "gates", "version"}
 CONFIG = {"config", *FOUNDATION}
 PIECES = {"choices", "company", "ports", "registry", *CONFIG}
-PARTS = {"parts", *PIECES}
+PARTS = {"parts", "uncompiled", *PIECES}
 MAY_IMPORT = {
     "errors": set[str](),
     "gates": set[str](),
@@ -71,6 +71,7 @@ MAY_IMPORT = {
     "ports": CONFIG,
     "choices": {"registry", *CONFIG},
     "company": set[str](),
+    "uncompiled": set[str](),
     "parts": PIECES,
     "plan": {"plan", *PARTS},
     "engine": {"engine", "plan", *PARTS},
@@ -78,6 +79,7 @@ MAY_IMPORT = {
     "version": set[str](),
     "": {"version"},
     **{extension: {extension, "parts", "errors", "config"} for extension in EXTENSIONS},
+    "optimizers": {"optimizers", "parts", "uncompiled"},
 }
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn, optim
 
+from gradloom.uncompiled import Uncompiled
+
 _EXTRAS = ("amsgrad", "maximize", "foreach", "capturable", "differentiable", "fused")
 _LARGE = 2**13  # numbers from which on to copy gradients costs more than to call torch once more
 
@@ -73,8 +75,8 @@ class _Portion:
         return views
 
 
-class _Lean(optim.Adam):
-    """Runs the plain update itself and leaves every other case, and the first update, to torch."""
+class _Lean(Uncompiled, optim.Adam):
+    """Runs the plain update itself and leaves every other case to torch."""
 
     def __init__(self, params: Any, **options: Any) -> None:
         super().__init__(params, **options)
@@ -104,18 +106,26 @@ class _Lean(optim.Adam):
         return found if all(found) and all(one.grad is None for one in self._others) else []
 
     def _arrange(self) -> bool:
-        """Lay the state out anew; False where some of it is not there yet, or cannot be laid out."""
+        """Lay the state out anew, zeros where there is none yet; False where it cannot be laid out."""
         each = [(group, one) for group in self.param_groups for one in group["params"]]
         having = [one for _, one in each if one.grad is not None]
-        if not all(one in self.state and type(one) is nn.Parameter and _is_dense(one) for one in having):
+        if not all(type(one) is nn.Parameter and _is_dense(one) for one in having):
             return False
         self._others = [one for _, one in each if one.grad is None]
         self._portions = [
-            (group, _Portion(portion, [self.state[one] for one in portion]))
+            (group, _Portion(portion, [self._remembered(one) for one in portion]))
             for group in self.param_groups
             for portion in _in_portions([one for one in group["params"] if one.grad is not None])
         ]
         return True
+
+    def _remembered(self, parameter: Tensor) -> dict[str, Any]:
+        """What is known of a parameter; as torch begins it, where nothing is."""
+        state: dict[str, Any] = self.state[parameter]
+        if not state:
+            state["step"] = torch.tensor(0.0)
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        return state
 
 
 def act(optimizer: optim.Optimizer) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+
+from gradloom.uncompiled import Uncompiled
 
 
-class Together(Optimizer):
+class Together(Uncompiled):
     """An optimizer that updates all parameters of one type and device in the same few operations.
 
     The host waits for nothing: on a GPU, what `torch.amp.GradScaler` found decides there whether anything changes.

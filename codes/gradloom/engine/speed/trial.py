@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from gradloom.engine.data.samples import random_numbers_put_aside
 from gradloom.engine.precision import Precision
@@ -55,6 +54,8 @@ class Trial:
     @cached_property
     def operations(self) -> int:
         """Multiplications and additions of a pass, in products of matrices and convolutions."""
+        from torch.utils.flop_counter import FlopCounterMode  # takes 70 MB, which few runs need
+
         with self._aside(), FlopCounterMode(display=False) as counter:
             self._pass(self._copy())
         return int(counter.get_total_flops())

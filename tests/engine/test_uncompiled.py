@@ -1,0 +1,25 @@
+"""A process that compiles nothing does not load the compiler."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import sys
+from making import GAN, gan_batch, trainer_of
+
+trainer = trainer_of(GAN)
+trainer.train_step(gan_batch())
+trainer.resume(trainer.save({folder!r}))
+for optimizer in trainer.optimizers.values():
+    optimizer.zero_grad()
+trainer.train_step(gan_batch())
+heavy = {{"torch._dynamo", "torch._inductor", "triton", "torchvision"}} & sys.modules.keys()
+assert not heavy, heavy
+"""
+
+
+def test_a_trainer_on_a_cpu_does_not_load_the_compiler(tmp_path: Path) -> None:
+    script, here = SCRIPT.format(folder=str(tmp_path)), Path(__file__).parent.parent
+    ran = subprocess.run([sys.executable, "-c", script], cwd=here, capture_output=True, text=True)
+    assert not ran.returncode, ran.stderr
