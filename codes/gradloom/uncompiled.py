@@ -16,3 +16,8 @@ class Uncompiled(Optimizer):
     load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
     state_dict = inspect.unwrap(Optimizer.state_dict)
     zero_grad = inspect.unwrap(Optimizer.zero_grad)
+
+
+def uncompiled(cls: type[Optimizer]) -> type[Optimizer]:
+    """An optimizer's class that does not load the compiler when one is made."""
+    return cls if issubclass(cls, Uncompiled) else type(cls.__name__, (Uncompiled, cls), {})

@@ -5,6 +5,7 @@ through the same operations in the same order as in torch's own loop, so weights
 (docs/decisions/0003). State, options and checkpoints are torch's.
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from gradloom.uncompiled import Uncompiled
 
 _EXTRAS = ("amsgrad", "maximize", "foreach", "capturable", "differentiable", "fused")
 _LARGE = 2**13  # numbers from which on to copy gradients costs more than to call torch once more
+_torchs_update = inspect.unwrap(optim.Adam.step)  # what marks it for the profiler loads the compiler
 
 
 class _Portion:
@@ -76,7 +78,7 @@ class _Portion:
 
 
 class _Lean(Uncompiled, optim.Adam):
-    """Runs the plain update itself and leaves every other case to torch."""
+    """Runs the plain update itself and has torch run every other, such as a fused one."""
 
     def __init__(self, params: Any, **options: Any) -> None:
         super().__init__(params, **options)
@@ -87,18 +89,16 @@ class _Lean(Uncompiled, optim.Adam):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient."""
-        return super().step(closure) if closure is not None or not self.update() else None
+        return self.update() if closure is None else super().step(closure)
 
-    def update(self) -> bool:
-        """Do what `step` does, without the marks that torch sets for its profiler; False where that is not plain."""
-        if not self._plain:
-            return False
-        gradients = self._gradients() or (self._arrange() and self._gradients())
+    def update(self) -> None:
+        """Do what `step` does, without the marks that torch sets for its profiler; gradients must not be tracked."""
+        gradients = self._plain and (self._gradients() or (self._arrange() and self._gradients()))
         if not gradients:
-            return False
+            _torchs_update(self)
+            return
         for (group, portion), ones in zip(self._portions, gradients, strict=True):
             portion.update(group, ones)
-        return True
 
     def _gradients(self) -> list[list[Tensor]]:
         """Those of each portion; none where they do not fit, or others have gradients too."""
@@ -130,7 +130,9 @@ class _Lean(Uncompiled, optim.Adam):
 
 def act(optimizer: optim.Optimizer) -> None:
     """Let an optimizer update its parameters; gradients must not be tracked."""
-    if not (isinstance(optimizer, _Lean) and optimizer.update()):
+    if isinstance(optimizer, _Lean):
+        optimizer.update()
+    else:
         optimizer.step()
 
 

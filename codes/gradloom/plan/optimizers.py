@@ -20,7 +20,7 @@ from gradloom.parts import keys_in, optimizers
 from gradloom.plan import schemes
 from gradloom.plan.plan import Group, Optimizer, Recipe, Step
 from gradloom.registry import Registry
-from gradloom.uncompiled import Uncompiled
+from gradloom.uncompiled import uncompiled
 
 _ASK_MORE = (optim.Optimizer, optim.LBFGS)  # the latter wants the loss again and again
 for _class in vars(optim).values():
@@ -93,7 +93,7 @@ def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimi
             _check_parted(chosen, common, node, found)
         if not found and isinstance(cls, type):  # a function may ask more of parameters than these have
             everywhere = {option: value for option, value in arguments.items() if option != "fused"}
-            light = type(cls.__name__, (Uncompiled, cls), {})
+            light = uncompiled(cls)
             _try(lambda: light([torch.zeros(1, 1, requires_grad=True)], **everywhere), cls, node, found)
     faults += found
     if found or cls is None:
