@@ -10,7 +10,7 @@ from annotated_types import Ge
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from gradloom.datasets._damages import ACTS, NOISES, QUALITIES, Draws, Kind
+from gradloom.datasets._damages import ACTS, NOISES, QUALITIES, Draws, Kind, torchvision_functions
 
 
 @dataclass(kw_only=True)
@@ -44,6 +44,8 @@ class Corruptor:
 
     def __init__(self, options: Corruptions) -> None:
         self.options = options
+        if self.active:
+            torchvision_functions()
 
     @property
     def active(self) -> bool:

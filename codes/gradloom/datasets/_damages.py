@@ -6,17 +6,17 @@ what their names say. All random numbers are torch's, which the loader seeds for
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from hashlib import blake2b
 from io import BytesIO
 from math import ceil, cos, pi, sin
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import affine_grid, conv2d, grid_sample, interpolate, pad
-from torchvision.transforms.v2 import functional as F
 
 Kind = Literal[
     "none", "color_quantization", "color_jitter", "gaussian_blur", "motion_blur", "block_noise", "lq_resampling",
@@ -54,10 +54,19 @@ Act = Callable[[Tensor, float, Draws, float], Tensor]
 """An image, the strength in [0, 1], random numbers and the scale of blurs, to an image."""
 
 
+@cache
+def torchvision_functions() -> Any:
+    """What changes colors and blurs, which takes two seconds and 160 MB to load: once, before workers are forked."""
+    from torchvision.transforms.v2 import functional
+
+    return functional
+
+
 def jitter(image: Tensor, setting: float, draws: Draws) -> Tensor:
     """Change brightness, contrast and saturation by factors in 1 +- setting, hues by up to setting, in any order."""
     if setting * 255 <= 1:
         return image
+    F = torchvision_functions()
     acts = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
     for number in draws.order(4):
         amount = draws.uniform(-setting, setting)
@@ -87,7 +96,7 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     reach = min(ceil(4 * sigma), min(image.shape[-2:]) - 1)
     if sigma <= 0.05:
         return image
-    blurred: Tensor = F.gaussian_blur(image, [2 * reach + 1] * 2, [sigma] * 2)
+    blurred: Tensor = torchvision_functions().gaussian_blur(image, [2 * reach + 1] * 2, [sigma] * 2)
     return blurred
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 
-from gradloom.datasets._damages import Draws, blur, smear
+from gradloom.datasets._damages import Draws, blur, smear, torchvision_functions
 from gradloom.datasets._image_files import check_size, crop_to_multiple, list_images, list_weighted, read_image
 from gradloom.datasets._smaller import Positive
 from gradloom.datasets._squares import Square, biased_square, tile_within, turned
@@ -62,6 +62,8 @@ class FullImage(Dataset[dict[str, Tensor]]):
         roots = self.dataroot_GT if isinstance(self.dataroot_GT, list) else [self.dataroot_GT]
         self.files = list_weighted(roots, self.dataroot_GT_weights, without="ref.jpg")
         small = self.dataroot_LQ if isinstance(self.dataroot_LQ, list) else [self.dataroot_LQ]
+        if self.use_blurring:
+            torchvision_functions()
         self.smaller = [list_images(folder, without="ref.jpg") for folder in small if folder]
         for files in self.smaller:
             if len(files) != len(self.files):

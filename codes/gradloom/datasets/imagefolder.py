@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gradloom.datasets._damages import Draws, jitter
+from gradloom.datasets._damages import Draws, jitter, torchvision_functions
 from gradloom.datasets._image_files import (
     check_size,
     crop_center,
@@ -76,6 +76,8 @@ class ImageFolder(Smaller, Dataset[dict[str, Tensor]]):
         self._check()
         folders = self.paths if isinstance(self.paths, list) else [self.paths]
         self.files = list_weighted(folders, self.weights, without="ref.jpg")
+        if self.all_image_color_jitter:
+            torchvision_functions()
         self.patches = self.labeler.read(folders[0]) if self.labeler else {}
         if self.labeler:
             self.files = [file for file in self.files if file in self.patches]
