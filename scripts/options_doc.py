@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "codes"))
 
 from gradloom import parts  # noqa: E402, the package need not be installed
-from gradloom.config.binding import FromNode, describe, parameters_of  # noqa: E402
+from gradloom.config.annotations import FromNode, describe  # noqa: E402
+from gradloom.config.binding import parameters_of  # noqa: E402
 from gradloom.config.explained import comments_of, default_of  # noqa: E402
 from gradloom.config.node import Node  # noqa: E402
 from gradloom.config.schedules import Schedule  # noqa: E402

@@ -8,7 +8,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from gradloom.config.binding import FromNode, bind
+from gradloom.config.annotations import FromNode
+from gradloom.config.binding import bind
 from gradloom.config.node import Node
 from gradloom.errors import Fault, RunError
 from gradloom.registry import Registry

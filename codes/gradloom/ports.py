@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typing_extensions import TypeAliasType
 
-from gradloom.config.binding import Wants
+from gradloom.config.annotations import Wants
 from gradloom.config.schedules import Schedule
 
 

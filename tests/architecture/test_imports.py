@@ -62,7 +62,7 @@ def calls(file: Path) -> Iterator[tuple[str, ast.Call]]:
 FOUNDATION = {"errors", "gates", "version"}
 CONFIG = {"config", *FOUNDATION}
 PIECES = {"choices", "company", "ports", "registry", *CONFIG}
-PARTS = {"parts", "uncompiled", *PIECES}
+PARTS = {"inner", "part", "parts", "uncompiled", *PIECES}
 MAY_IMPORT = {
     "errors": set[str](),
     "gates": set[str](),
@@ -72,7 +72,9 @@ MAY_IMPORT = {
     "choices": {"registry", *CONFIG},
     "company": set[str](),
     "uncompiled": set[str](),
-    "parts": PIECES,
+    "part": PIECES,
+    "inner": {"part"},
+    "parts": {"inner", "part", *PIECES},
     "plan": {"plan", *PARTS},
     "engine": {"engine", "plan", *PARTS},
     "cli": {"engine", "plan", *PARTS},

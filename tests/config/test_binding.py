@@ -10,7 +10,8 @@ import pytest
 from annotated_types import Ge, Gt, Len, Lt, MultipleOf
 from pydantic import AfterValidator
 
-from gradloom.config.binding import Wants, bind, convert, describe, make
+from gradloom.config.annotations import Wants, describe
+from gradloom.config.binding import bind, convert, make
 from gradloom.config.node import Node
 from gradloom.config.schedules import Linear, Schedule
 from gradloom.config.source import parse

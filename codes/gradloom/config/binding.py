@@ -9,37 +9,20 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from gradloom.config.annotations import LISTS, FromNode, derives, describe
 from gradloom.config.node import Node
 from gradloom.config.schedules import Schedule
 from gradloom.config.source import home_expanded, plain
 from gradloom.errors import Fault, closest, suggest
-
-
-@dataclasses.dataclass(frozen=True)
-class Wants:
-    """Says in an annotation what its values are called in messages."""
-
-    name: str
-
-
-class FromNode:
-    """A class whose values are read from nodes in a way of their own."""
-
-    in_words: ClassVar[str]  # what its values are called in messages
-
-    @classmethod
-    def from_node(cls, node: Node, faults: list[Fault]) -> Any:
-        """Return the value that a node stands for; append to `faults` what does not fit, and return None then."""
-        raise NotImplementedError
 
 
 def bind(
@@ -135,7 +118,7 @@ def convert(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated and get_origin(arguments[0]) in (Union, UnionType, list, tuple, dict):
         return convert(node, arguments[0], faults)
-    if origin in _LISTS:
+    if origin in LISTS:
         return (
             _convert_items(node, annotation, faults)
             if isinstance(node.value, list)
@@ -145,24 +128,17 @@ def convert(node: Node, annotation: Any, faults: list[Fault]) -> Any:
         return _convert_union(node, annotation, faults)
     if origin in (list, tuple) and isinstance(node.value, list):
         return _convert_items(node, annotation, faults)
-    if _derives(origin, Mapping):
+    if derives(origin, Mapping):
         if isinstance(node.value, dict):
             return {key: convert(child, arguments[1], faults) for key, child in node.value.items()}
         return _refuse(node, annotation, faults)
-    if _derives(annotation, Schedule):
+    if derives(annotation, Schedule):
         return _convert_schedule(node, faults)
-    if _derives(annotation, FromNode):
+    if derives(annotation, FromNode):
         return annotation.from_node(node, faults)
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         return make(annotation, node, faults)
     return _convert_leaf(node, annotation, faults)
-
-
-_LISTS = (Sequence, Collection, Iterable)
-
-
-def _derives(annotation: Any, parent: type) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, parent)
 
 
 def _convert_union(node: Node, annotation: Any, faults: list[Fault]) -> Any:
@@ -185,10 +161,10 @@ def _shape(annotation: Any) -> tuple[type, ...]:
     """Whether an annotation wants a mapping, a list or which kind of single value."""
     if get_origin(annotation) is Annotated:
         return _shape(get_args(annotation)[0])
-    mappings = _derives(annotation, Schedule) or _derives(annotation, FromNode) or get_origin(annotation) is dict
+    mappings = derives(annotation, Schedule) or derives(annotation, FromNode) or get_origin(annotation) is dict
     if mappings or dataclasses.is_dataclass(annotation):
         return (dict,)
-    if get_origin(annotation) in (list, tuple, *_LISTS):
+    if get_origin(annotation) in (list, tuple, *LISTS):
         return (list,)
     return {int: (int, float), float: (int, float), str: (str,)}.get(annotation, ())
 
@@ -270,12 +246,12 @@ def _mend(node: Node, annotation: Any) -> str:
     """What to write instead, where quotes or brackets are all that is wrong."""
     if not isinstance(node.value, str | bool | int | float):
         return ""
-    if not isinstance(node.value, str) and describe(annotation) == _WORDS[str]:
+    if not isinstance(node.value, str) and describe(annotation) == describe(str):
         return "; write it in quotes"
     unquoted = plain(node.value) if isinstance(node.value, str) else ""
     if not isinstance(unquoted, str) and _fits(replace(node, value=unquoted), annotation):
         return "; remove the quotes"
-    takes_list = {list, *_LISTS} & {*map(get_origin, (annotation, *get_args(annotation)))}
+    takes_list = {list, *LISTS} & {*map(get_origin, (annotation, *get_args(annotation)))}
     written = "it in brackets" if node.secret else f"[{node.value}]"
     return f"; write {written}" if takes_list and _fits(replace(node, value=[node]), annotation) else ""
 
@@ -283,37 +259,3 @@ def _mend(node: Node, annotation: Any) -> str:
 def _fits(node: Node, annotation: Any) -> bool:
     convert(node, annotation, found := list[Fault]())
     return not found
-
-
-def describe(annotation: Any) -> str:
-    """An annotation in words."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        named = next((extra.name for extra in annotation.__metadata__ if isinstance(extra, Wants)), None)
-        return named or describe(arguments[0])
-    if isinstance(annotation, type) and annotation.__module__.startswith("torch"):
-        return ""
-    if origin is Literal:
-        return ("one of " if len(arguments) > 1 else "") + ", ".join(map(str, arguments))
-    if origin in (Union, UnionType):
-        names = [describe(member) for member in arguments if member is not NoneType]
-        return " or ".join(dict.fromkeys(filter(None, names)))
-    if origin in (list, tuple, *_LISTS):
-        inner = [describe(argument) for argument in arguments if argument is not Ellipsis]
-        alike = origin is not tuple or Ellipsis in arguments
-        return f"a list, each item {inner[0]}" if alike else f"[{', '.join(inner)}]"
-    if origin is dict or annotation is dict:
-        return "a mapping"
-    if _derives(annotation, Schedule):
-        return "a schedule"
-    if _derives(annotation, FromNode):
-        return str(annotation.in_words)
-    if dataclasses.is_dataclass(annotation):
-        return "a mapping of options"
-    return _WORDS.get(annotation) or (annotation.__name__ if isinstance(annotation, type) else str(annotation))
-
-
-_WORDS: dict[Any, str] = {
-    int: "a whole number", float: "a number", str: "a word", bool: "true or false",
-    Path: "a path", Any: "any value", NoneType: "nothing",
-}  # fmt: skip

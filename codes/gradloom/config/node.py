@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,6 +39,10 @@ class Node:
 
     def get(self, key: str) -> Node | None:
         return self.fields.get(key)
+
+    def only(self, keys: Collection[str]) -> Node:
+        """A mapping without its other children."""
+        return replace(self, value={key: child for key, child in self.fields.items() if key in keys})
 
     def find(self, word: str) -> Node | None:
         """The place of a word: here, or in a list or a mapping here."""
@@ -109,3 +113,9 @@ def _moved(value: Any, path: str) -> Any:
 def join(path: str, key: str) -> str:
     """Extend a dotted path."""
     return f"{path}.{key}" if path else key
+
+
+def children(node: Node | None, key: str) -> list[tuple[str, Node]]:
+    """What a mapping holds at a key, by name."""
+    child = node.get(key) if node else None
+    return list(child.fields.items()) if child else []

@@ -14,9 +14,9 @@ from gradloom.config.explained import summary
 from gradloom.config.schedules import Schedule
 from gradloom.config.sections import OPTIONAL, Eval, Paths, Sections, Train
 from gradloom.parts import Evaluator, Injector, Loss, optimizers
+from gradloom.plan.datasets import PHASES
 from gradloom.plan.optimizers import NOT_FOR_OPTIMIZERS, NOT_FOR_SCHEMES, CommonOptions, lr_schemes
 from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions
-from gradloom.plan.pieces import PHASES
 from gradloom.plan.schema import Schema, mapping, options, others, properties, ref, required
 from gradloom.registry import Registry
 

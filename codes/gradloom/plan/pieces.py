@@ -1,27 +1,23 @@
 """Make the pieces of a plan from nodes: networks, datasets, steps and their parts, each checked by itself."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
-from gradloom import parts
-from gradloom.config.binding import bind, make, parameters_of
+from gradloom.config.binding import make
 from gradloom.config.names import check_files, check_name
-from gradloom.config.node import Node
-from gradloom.config.sections import Pretrained, Sections
-from gradloom.errors import Fault, closest, suggest
+from gradloom.config.node import Node, children
+from gradloom.config.sections import Sections
+from gradloom.errors import Fault, suggest
 from gradloom.gates import Gate
 from gradloom.parts import TRAINED, Injector, Loss, Part, Port, keys_in
+from gradloom.plan.datasets import bind_dataset
+from gradloom.plan.networks import bind_network
 from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer, check_starts
-from gradloom.plan.options import DatasetOptions, NetworkOptions, StepOptions
-from gradloom.plan.plan import Call, Dataset, Network, Recipe, Step
+from gradloom.plan.options import StepOptions
+from gradloom.plan.plan import Call, Recipe, Step
 
 P = TypeVar("P", bound=Part)
-
-
-PHASES = ("train", "val", "test", "video")
-"""Datasets of a file that trains: what to train on, to measure, to test, and to process as a film."""
 
 
 class Assumed:
@@ -55,87 +51,16 @@ class Pieces:
         self.broken: set[str] = set()  # paths of the steps that have parts with faults
         self.step_nodes = dict(children(root, "steps"))
         self.trained = {name for node in self.step_nodes.values() for name in _names(node.get("training"))}
-        self.networks = {name: self.network(name, node) for name, node in children(root, "networks")}
+        self.networks = {
+            name: bind_network(name, node, bound, self.faults) for name, node in children(root, "networks")
+        }
         check_files(dict(children(root, "networks")), self.faults)
         self.check_pretrained()
-        self.datasets = {phase: self.dataset(phase, node) for phase, node in children(root, "datasets")}
+        self.datasets = {
+            phase: bind_dataset(phase, node, bound, self.faults) for phase, node in children(root, "datasets")
+        }
         self.steps = _with_owners([self.step(name, node) for name, node in self.step_nodes.items()])
         self.measuring = self.calls(Injector, root.get("eval"), "injectors", ())
-
-    def network(self, name: str, node: Node) -> Network | None:
-        known = set(NetworkOptions.__dataclass_fields__)
-        if "." in name:
-            self.faults.append(node.fault("a network's name has no dot; 'name.ema' stands for its average"))
-        else:
-            check_name(name, node, self.faults)
-        if not isinstance(node.value, dict):
-            self.faults.append(node.fault(f"expected options such as 'which_model', got {node.show()}"))
-            return None
-        options = make(NetworkOptions, _part_of(node, known), self.faults)
-        cls = parts.networks.choose(node, "which_model", self.faults)
-        kwargs = node.get("kwargs") or Node({}, node.mark, node.path)
-        flat = {key: child for key, child in node.fields.items() if key not in {*known, "which_model"}}
-        for key in flat.keys() & kwargs.fields.keys():
-            where = kwargs.fields[key].mark.seen_from(flat[key].mark)
-            self.faults.append(flat[key].fault(f"written in kwargs too, {where}; keep one"))
-        recipe = None
-        if cls and isinstance(kwargs.value, dict):
-            own = replace(node, value={**kwargs.fields, **flat})
-            recipe = self.recipe(cls, own, {*known, "which_model"} - kwargs.fields.keys())
-        if options is None or recipe is None:
-            return None
-        own_word = options.checkpointing_enabled
-        if options.sync_batchnorm and not options.trainable:
-            why = "with 'trainable: false' the network stays in eval mode, where statistics do not change; remove one"
-            self.faults.append(node.fields["sync_batchnorm"].fault(why))
-        return Network(
-            name=name,
-            which_model=node.fields["which_model"].value,
-            recipe=recipe,
-            role=options.type,
-            trainable=options.trainable,
-            ema=options.ema and self.sections.train.ema_enabled,
-            sync_batchnorm=node.get("sync_batchnorm") if options.sync_batchnorm else None,
-            gate=Gate(options.after),
-            checkpointing=self.sections.checkpointing_enabled if own_word is None else own_word,
-            asks_checkpointing=node.get("checkpointing_enabled") if own_word else None,
-            pretrained=self.sections.pretrained.get(name),
-            pretrained_parts=_pretrained_parts(options.pretrained_parts, node),
-            spread=node.fields["strategy"] if options.strategy == "fsdp" else None,
-        )
-
-    def dataset(self, phase: str, node: Node) -> Dataset | None:
-        if self.sections.trains and phase not in PHASES:
-            self.faults.append(node.fault("a dataset is 'train', 'val', 'test' or 'video'"))
-        if not isinstance(node.value, dict):
-            self.faults.append(node.fault(f"expected options such as 'mode', got {node.show()}"))
-            return None
-        known = set(DatasetOptions.__dataclass_fields__)
-        options = make(DatasetOptions, _part_of(node, known), self.faults)
-        cls = parts.datasets.choose(node, "mode", self.faults)
-        recipe = self.recipe(cls, node, {*known, "mode"}) if cls else None
-        if self.sections.trains:
-            _check_batches(phase, node, _meant(node, cls), self.faults)
-        if options is None or recipe is None:
-            return None
-        return Dataset(
-            phase=phase,
-            mode=node.fields["mode"].value,
-            recipe=recipe,
-            keys=parts.keys_of(recipe.make, recipe.arguments),
-            batch_size=options.batch_size_per_process or options.batch_size or 1,
-            workers=options.n_workers,
-            pin_memory=options.pin_memory,
-            max_bad=options.max_bad,
-            drop_last=options.drop_last,
-            per_process=options.batch_size_per_process is not None,
-        )
-
-    def recipe(self, cls: Any, node: Node, skip: set[str]) -> Recipe | None:
-        found: list[Fault] = []
-        arguments = bind(cls, node, found, skip)
-        self.faults += found
-        return None if found else Recipe(cls, arguments, node)
 
     def step(self, name: str, node: Node) -> Step:
         check_name(name, node, self.faults)
@@ -261,34 +186,6 @@ class Pieces:
                 self.unknown_network(name, pretrained.node, self.networks, self.faults)
 
 
-def _pretrained_parts(files: Mapping[str, Path], node: Node) -> tuple[Pretrained, ...]:
-    """The weights that parts of a network start from."""
-    places = dict(children(node, "pretrained_parts"))
-    return tuple(Pretrained(file=file, part=part, node=places[part]) for part, file in files.items())
-
-
-def _meant(node: Node, cls: Any) -> set[str]:
-    """The options that a dataset is given, those with misspelt names among them."""
-    own = {name for name, _, _ in parameters_of(cls)} if cls else set()
-    known = {*DatasetOptions.__dataclass_fields__, "mode", *own}
-    return {option if option in known else closest(option, known) or option for option in node.fields}
-
-
-def _check_batches(phase: str, node: Node, meant: Collection[str], faults: list[Fault]) -> None:
-    """See that batches of training data have one size, and that others have none of its options."""
-    whole, each = node.get("batch_size"), node.get("batch_size_per_process")
-    if phase == "train" and whole and each:
-        faults.append(each.fault(f"'batch_size' is there too, {whole.mark.seen_from(each.mark)}; keep one"))
-    elif phase == "train" and not {"batch_size", "batch_size_per_process"} & {*meant}:
-        faults.append(
-            node.fault("option 'batch_size' is missing; it takes a whole number, as 'batch_size_per_process'")
-        )
-    elif phase == "val":
-        for option in ("batch_size_per_process", "drop_last"):
-            if option in node.fields:
-                faults.append(node.fields[option].fault("only training has it; every sample is measured; remove it"))
-
-
 def _check_named(call: Call[Any], faults: list[Fault]) -> None:
     """See that what a part writes and calls has a name."""
     for place in call.places(Port.WRITE, Port.NET):
@@ -300,10 +197,6 @@ def _with_owners(steps: list[Step]) -> list[Step]:
     """Open the gate of a step that updates with another's optimizer only when that optimizer may act."""
     owners = {step.name: step.optimizer.gate for step in steps if step.optimizer}
     return [replace(step, gate=step.gate & owners.get(step.optimizer_of or "", Gate())) for step in steps]
-
-
-def _part_of(node: Node, keys: set[str]) -> Node:
-    return replace(node, value={key: child for key, child in node.fields.items() if key in keys})
 
 
 def _shallow(node: Node) -> Node:
@@ -318,12 +211,6 @@ def _shallow(node: Node) -> Node:
             for key, child in node.value.items()
         },
     )
-
-
-def children(node: Node | None, key: str) -> list[tuple[str, Node]]:
-    """What a mapping holds at a key, by name."""
-    child = node.get(key) if node else None
-    return list(child.fields.items()) if child else []
 
 
 def _names(node: Node | None) -> list[str]:

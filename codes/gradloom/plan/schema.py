@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, MultipleOf
 
-from gradloom.config.binding import Wants, others_of, parameters_of
+from gradloom.config.annotations import Wants
+from gradloom.config.binding import others_of, parameters_of
 from gradloom.config.explained import comments_of, default_of, summary
 from gradloom.config.schedules import Schedule
 from gradloom.parts import Arguments, Choice, Part

@@ -1,8 +1,8 @@
 """See that a metric on which a run's course depends is one that the run will report."""
 
-from gradloom.config.node import Node
+from gradloom.config.node import Node, children
 from gradloom.errors import closest, suggest
-from gradloom.plan.pieces import Pieces, children
+from gradloom.plan.pieces import Pieces
 
 
 def check_watched(pieces: Pieces) -> None:
