@@ -1,11 +1,13 @@
 """The optimizers that are built: lean ones that round as torch's, groups, clipping."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from gradloom.engine.adam import LeanAdam, LeanAdamW
 from gradloom.engine.grouping import split_parameters
@@ -180,3 +182,51 @@ def test_a_step_of_more_than_a_million_numbers_is_updated_by_torchs_fused_kernel
     optimizer = trainer_of(GAN, *changes).optimizers["generator_step"]
     assert bool(optimizer.defaults["fused"]) is fused
     assert isinstance(optimizer, LeanAdam) is not any("params.fused" in one for one in changes)
+
+
+def _cleared(optimizer: optim.Optimizer, saved: dict[str, Any]) -> None:
+    optimizer.state.clear()
+
+
+def _forgetful(optimizer: optim.Optimizer, saved: dict[str, Any]) -> None:
+    for parameter in [*optimizer.state][::2]:
+        del optimizer.state[parameter]
+
+
+def _back(optimizer: optim.Optimizer, saved: dict[str, Any]) -> None:
+    optimizer.load_state_dict(saved)
+
+
+@pytest.mark.parametrize("change", [_cleared, _forgetful, _back])
+def test_a_lean_adam_remembers_what_its_state_says(change: Callable[..., None]) -> None:
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape)) for shape in SHAPES]
+    theirs = [nn.Parameter(parameter.detach().clone()) for parameter in ours]
+    saved: list[dict[str, Any]] = []
+    optimizers = LeanAdam(ours, lr=1e-2), optim.Adam(theirs, lr=1e-2, foreach=False)
+    for iteration in range(9):
+        gradients = [torch.randn(shape) for shape in SHAPES]
+        for number, (optimizer, parameters) in enumerate(zip(optimizers, (ours, theirs), strict=True)):
+            if iteration == 3:
+                saved.append(deepcopy(optimizer.state_dict()))
+            if iteration == 6:
+                change(optimizer, saved[number])
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def test_a_trainer_that_goes_back_in_its_own_process_repeats_itself(tmp_path: Path) -> None:
+    def trained(seeds: range) -> dict[str, Tensor]:
+        for seed in seeds:
+            trainer.train_step(gan_batch(seed=seed))
+        return weights(trainer.networks["generator"])
+
+    trainer = trainer_of(GAN)
+    trained(range(3))
+    checkpoint = trainer.save(tmp_path)
+    first = trained(range(3, 6))
+    trainer.resume(checkpoint)
+    again = trained(range(3, 6))
+    assert all(torch.equal(first[name], again[name]) for name in first)

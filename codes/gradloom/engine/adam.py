@@ -23,7 +23,7 @@ class _Portion:
     """Parameters that are updated together; what the optimizer's state holds of each is a view of the portion's."""
 
     def __init__(self, parameters: list[Tensor], states: Sequence[dict[str, Any]]) -> None:
-        self.parameters, self._states = parameters, states
+        self.parameters = parameters
         self._steps = torch.stack([state["step"] for state in states])
         self._mean, self._square = (
             _joined([_laid_out(state[key], one) for state, one in zip(states, parameters, strict=True)])
@@ -37,17 +37,15 @@ class _Portion:
         self._denominator = torch.empty_like(self._mean) if len(parameters) > 1 else None
         self._denominators = [] if self._denominator is None else self._apart(self._denominator)
 
-    def gradients(self) -> list[Tensor]:
-        """Those of all, laid out as the parameters; none where one is missing or other, or state or steps differ."""
+    def gradients(self, known: Mapping[Tensor, Mapping[str, Any]]) -> list[Tensor]:
+        """Those of all, laid out as the parameters; none where one is missing or other, or what is known or steps."""
         found = []
-        for parameter, state, mean, strides in zip(
-            self.parameters, self._states, self._means, self._strides, strict=True
-        ):
+        for parameter, mean, strides in zip(self.parameters, self._means, self._strides, strict=True):
             gradient = parameter.grad
             if gradient is None or gradient.is_sparse or gradient.stride() != strides:
                 return []
-            if state.get("exp_avg") is not mean or parameter.stride() != strides:
-                return []
+            if known.get(parameter, {}).get("exp_avg") is not mean or parameter.stride() != strides:
+                return []  # what was known is forgotten, or other has been loaded
             found.append(gradient)
         return found if len(set(self._steps.tolist())) == 1 else []
 
@@ -83,7 +81,7 @@ class _Lean(Uncompiled, optim.Adam):
     def __init__(self, params: Any, **options: Any) -> None:
         super().__init__(params, **options)
         self._plain = not any(group[option] for group in self.param_groups for option in _EXTRAS)
-        self._portions: list[tuple[dict[str, Any], _Portion]] = []
+        self._portions: list[tuple[int, _Portion]] = []  # with the places of their groups, which may be loaded anew
         self._others = [one for group in self.param_groups for one in group["params"]]  # which have no gradients
 
     @torch.no_grad()
@@ -97,12 +95,12 @@ class _Lean(Uncompiled, optim.Adam):
         if not gradients:
             _torchs_update(self)
             return
-        for (group, portion), ones in zip(self._portions, gradients, strict=True):
-            portion.update(group, ones)
+        for (place, portion), ones in zip(self._portions, gradients, strict=True):
+            portion.update(self.param_groups[place], ones)
 
     def _gradients(self) -> list[list[Tensor]]:
         """Those of each portion; none where they do not fit, or others have gradients too."""
-        found = [portion.gradients() for _, portion in self._portions]
+        found = [portion.gradients(self.state) for _, portion in self._portions]
         return found if all(found) and all(one.grad is None for one in self._others) else []
 
     def _arrange(self) -> bool:
@@ -113,11 +111,14 @@ class _Lean(Uncompiled, optim.Adam):
             return False
         self._others = [one for _, one in each if one.grad is None]
         self._portions = [
-            (group, _Portion(portion, [self._remembered(one) for one in portion]))
-            for group in self.param_groups
-            for portion in _in_portions([one for one in group["params"] if one.grad is not None])
+            (place, _Portion(portion, [self._remembered(one) for one in portion]))
+            for place, group in enumerate(self.param_groups)
+            for portion in _in_portions([one for one in group["params"] if one.grad is not None], self._step_of)
         ]
         return True
+
+    def _step_of(self, parameter: Tensor) -> float:
+        return float(self._remembered(parameter)["step"])
 
     def _remembered(self, parameter: Tensor) -> dict[str, Any]:
         """What is known of a parameter; as torch begins it, where nothing is."""
@@ -155,12 +156,12 @@ def _is_dense(tensor: Tensor) -> bool:
     return tensor.is_contiguous() or (other is not None and tensor.is_contiguous(memory_format=other))
 
 
-def _in_portions(parameters: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Large parameters alone, whose gradients are not copied then, and small ones of one type together."""
-    small: dict[torch.dtype, list[Tensor]] = {}
+def _in_portions(parameters: Sequence[Tensor], step_of: Callable[[Tensor], float]) -> list[list[Tensor]]:
+    """Large parameters alone, whose gradients are not copied then, and small ones of one type and step together."""
+    small: dict[tuple[torch.dtype, float], list[Tensor]] = {}
     for parameter in parameters:
         if parameter.numel() < _LARGE:
-            small.setdefault(parameter.dtype, []).append(parameter)
+            small.setdefault((parameter.dtype, step_of(parameter)), []).append(parameter)
     return [*small.values(), *([parameter] for parameter in parameters if parameter.numel() >= _LARGE)]
 
 
