@@ -24,7 +24,8 @@ class Checkpoints(Hook):
     """Writes a checkpoint every so many iterations, when the metric to watch is better than before, and at the end.
 
     With `async`, a thread copies everything to host memory while the next iteration runs forward and backward, whose
-    update waits for that, and then writes; what goes wrong there is raised at the next iteration.
+    update waits for that, and then writes; what goes wrong there is raised at the next iteration. Networks that change
+    themselves, such as by following another, wait before the iteration.
     """
 
     def __init__(self, options: Options, every: int | None, at_start: bool) -> None:
