@@ -131,6 +131,9 @@ def _together(world: World, work: Callable[[], T]) -> T:
         made.append(work())
     except (OptionsError, RunError) as error:
         problem = error
+    except OSError as error:
+        problem = RunError(f"a file cannot be read or written: {error}")
+        problem.__cause__ = error
     faults = tuple(problem.faults) if isinstance(problem, OptionsError) else ()
     words = "" if faults or problem is None else str(problem)
     told = world.gather((f"process {world.number} on {platform.node()}", faults, words))
