@@ -34,8 +34,11 @@ class Sink(Protocol):
     def keep(self) -> None:
         """Have the disk hold what was told so far."""
 
-    def rewind(self, iteration: int) -> None:
-        """Learn that the run goes on from an earlier iteration, so that what was told of later ones is void."""
+    def rewind(self, iteration: int, measured: bool) -> None:
+        """Learn that the run goes on from an iteration, so that what was told of later ones is void.
+
+        What was measured after it is void too if it was not `measured` by then, but since.
+        """
 
     def close(self) -> None:
         """Write out what is held back."""
@@ -70,9 +73,9 @@ class Log:
         for sink in self.sinks:
             sink.keep()
 
-    def rewind(self, iteration: int) -> None:
+    def rewind(self, iteration: int, measured: bool) -> None:
         for sink in self.sinks:
-            sink.rewind(iteration)
+            sink.rewind(iteration, measured)
 
     def close(self) -> None:
         for sink in self.sinks:
@@ -97,7 +100,7 @@ class Silent:
     def keep(self) -> None:
         """Hold nothing that could be lost."""
 
-    def rewind(self, iteration: int) -> None:
+    def rewind(self, iteration: int, measured: bool) -> None:
         """Take back nothing."""
 
     def close(self) -> None:
@@ -131,9 +134,9 @@ class Lines(Silent):
         for opened in (self._numbers, self._words):
             os.fsync(opened.fileno())
 
-    def rewind(self, iteration: int) -> None:
+    def rewind(self, iteration: int, measured: bool) -> None:
         self._numbers.close()
-        kept, later = _parted(self._rows.read_text(encoding="utf-8"), iteration)
+        kept, later = _parted(self._rows.read_text(encoding="utf-8"), iteration, measured)
         if later:
             with self._superseded.open("a", encoding="utf-8") as opened:
                 opened.write("".join(later))
@@ -145,13 +148,15 @@ class Lines(Silent):
         self._words.close()
 
 
-def _parted(text: str, iteration: int) -> tuple[list[str], list[str]]:
-    """Part lines into those up to an iteration, and those of later ones or torn by a crash."""
+def _parted(text: str, iteration: int, measured: bool) -> tuple[list[str], list[str]]:
+    """Part lines into those that stand, and those of later iterations, measured since or torn by a crash."""
     kept: list[str] = []
     later: list[str] = []
     for row in text.splitlines(keepends=True):
         try:
-            done = row.endswith("\n") and json.loads(row)["iteration"] <= iteration
+            told = json.loads(row)
+            before = told["iteration"] < iteration + (measured or told["kind"] != "eval")
+            done = row.endswith("\n") and before
         except (ValueError, KeyError, TypeError):
             done = False
         (kept if done else later).append(row if row.endswith("\n") else row + "\n")
