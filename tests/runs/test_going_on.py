@@ -1,7 +1,11 @@
 """Runs that go on from moments at which few are ended: between an evaluation and its save, after an early stop."""
 
 import json
+import os
+import pty
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +18,12 @@ from gradloom.config.sections import Train
 from gradloom.engine.deadline import Deadline
 from gradloom.engine.hooks.checkpoints import Checkpoints
 from gradloom.engine.hooks.tensorboard import TensorBoard
-from gradloom.engine.interrupts import Interrupted
+from gradloom.engine.interrupts import Interrupted, Interrupts
 from gradloom.engine.saving.shelf import Shelf
 from gradloom.errors import RunError
 from making import IMAGE_GAN
+
+ROOT = Path(__file__).resolve().parents[2]
 
 OPTIONS = f"""
 name: run
@@ -47,7 +53,7 @@ def options(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     yield
     for number, handler in before:
         signal.signal(number, handler)
@@ -137,3 +143,31 @@ def test_tensorboard_forgets_what_a_run_takes_back(tmp_path: Path) -> None:
         board.close()
         events = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
         assert [event.step for event in events] == [*range(1, last + 1)]
+
+
+def test_a_run_outlives_its_terminal(options: Path) -> None:
+    """A shell and its terminal both tell that they close, and nothing can be written there any more."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "train.py", "-opt", str(options), "--set", "train.niter=1000000"], cwd=ROOT,
+        stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    while b"measured: " not in os.read(ours, 1000):
+        assert process.poll() is None
+    os.close(ours)
+    for _ in range(2):
+        process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    latest = Shelf(options.parent / "run" / "checkpoints").latest(print)
+    assert latest is not None
+    assert rows(options, "train")[-1] in (latest.iteration, latest.iteration - 1)
+
+
+def test_nohup_is_heeded() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Interrupts().noted() as interrupts:
+        signal.raise_signal(signal.SIGHUP)
+        assert interrupts.number is None
+        signal.raise_signal(signal.SIGTERM)
+    assert interrupts.number == signal.SIGTERM
