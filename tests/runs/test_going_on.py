@@ -171,3 +171,26 @@ def test_nohup_is_heeded() -> None:
         assert interrupts.number is None
         signal.raise_signal(signal.SIGTERM)
     assert interrupts.number == signal.SIGTERM
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_do_not_write_into_one_folder(options: Path, monkeypatch: pytest.MonkeyPatch, resume: bool) -> None:
+    """The other one's folder stays, with what it has under way; once that process is killed there is room."""
+    monkeypatch.setattr("gradloom.engine.claim._SECONDS", 0.0)
+    run(options, "train.niter=4")
+    folder = options.parent / "run"
+    (under_way := folder / "checkpoints" / ".5.partial").mkdir()
+    program = (
+        f"import time; from gradloom.engine.log import Lines; _ = Lines(__import__('pathlib').Path({str(folder)!r}))"
+    )
+    other = subprocess.Popen([sys.executable, "-c", f"{program}; print(flush=True); time.sleep(60)"], stdout=-1)
+    assert other.stdout and other.stdout.read(1)
+    with pytest.raises(RunError, match=f"another process trains in {folder}; wait until it is done, end it, or give"):
+        run(options, "train.niter=5", resume=resume)
+    assert under_way.exists()
+    other.kill()
+    other.communicate()
+    run(options, "train.niter=5", resume=resume)
+    assert rows(options, "train") == [2, 4, 5]
+    assert len([*options.parent.glob("run_archived_*")]) == (0 if resume else 1)
+    assert not under_way.exists()

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
+from gradloom.engine.claim import claim
 from gradloom.engine.saving import disk
 
 Kind = Literal["train", "eval"]
@@ -118,6 +119,7 @@ class Lines(Silent):
         self._rows, self._superseded = folder / "metrics.jsonl", folder / "metrics.superseded.jsonl"
         self._numbers = self._rows.open("a", encoding="utf-8")
         self._words = (folder / "train.log").open("a", encoding="utf-8")
+        claim(self._words)
 
     def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
         row: dict[str, Any] = {"kind": kind, "iteration": iteration, "time": round(time.time(), 3), **values}
