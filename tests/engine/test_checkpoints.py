@@ -2,7 +2,9 @@
 
 import errno
 import json
+import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 import gradloom
 from gradloom.config.sections import Best, Checkpoints
+from gradloom.engine.log import Lines
 from gradloom.engine.saving import disk
 from gradloom.engine.saving.checkpoint import Damaged, Snapshot, examine, glance, write
 from gradloom.engine.saving.shelf import Shelf
@@ -302,3 +305,18 @@ def test_what_does_not_fit_is_refused_without_being_asked(tmp_path: Path) -> Non
     assert manifest["sha256"]
     with pytest.raises(RunError, match="is not a complete checkpoint"):
         trainer_of(GAN).resume(tmp_path / "2")
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk, of which torch by itself would say 'unexpected pos'."""
+    large = replace(snapshot(1), state={"large": torch.zeros(5000)})
+    lines, before = Lines(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(RunError, match=r"cannot be written: .*File too large: '.*/\.1\.partial/state\.pt'"):
+            write(large, tmp_path)
+        with pytest.raises(OSError, match=r"File too large: '.*/train\.log'"):
+            lines.say("x" * 10_001)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        lines.close()

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TextIO
 
 from torch import Tensor
 
@@ -123,14 +123,11 @@ class Lines(Silent):
 
     def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
         row: dict[str, Any] = {"kind": kind, "iteration": iteration, "time": round(time.time(), 3), **values}
-        self._numbers.write(json.dumps({**row, "protocol": dict(notes)} if notes else row) + "\n")
-        self._numbers.flush()
-        self._words.write(line(kind, iteration, values, notes) + "\n")
-        self._words.flush()
+        _append(self._numbers, json.dumps({**row, "protocol": dict(notes)} if notes else row))
+        _append(self._words, line(kind, iteration, values, notes))
 
     def say(self, text: str) -> None:
-        self._words.write(text + "\n")
-        self._words.flush()
+        _append(self._words, text)
 
     def keep(self) -> None:
         for opened in (self._numbers, self._words):
@@ -148,6 +145,12 @@ class Lines(Silent):
     def close(self) -> None:
         self._numbers.close()
         self._words.close()
+
+
+def _append(file: TextIO, text: str) -> None:
+    with disk.named(Path(file.name)):
+        file.write(text + "\n")
+        file.flush()
 
 
 def _parted(text: str, iteration: int, measured: bool) -> tuple[list[str], list[str]]:

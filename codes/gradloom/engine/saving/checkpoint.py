@@ -168,7 +168,7 @@ def _finish(snapshot: Snapshot, place: _Place) -> None:
             disk.write(scratch / SHARDED / name / DESCRIPTION, _describer(weights))
         else:
             disk.write(scratch / f"{name}.safetensors", _writer(weights))
-    disk.write(scratch / STATE, lambda file: torch.save(state, file))
+    disk.write(scratch / STATE, lambda file: save(state, file))
     text = _manifest(scratch, snapshot)
     disk.write(scratch / MANIFEST, lambda file: file.write_text(text))
     for written in (*(one for one in scratch.rglob("*") if one.is_dir()), scratch):
@@ -178,6 +178,15 @@ def _finish(snapshot: Snapshot, place: _Place) -> None:
     disk.rename(scratch, final)
     disk.flush(final.parent)
     disk.remove(place.replaced)
+
+
+def save(value: object, file: Path) -> None:
+    """Write what torch can read; through Python's own file, which tells a full disk as such."""
+    with file.open("wb") as opened:
+        try:
+            torch.save(value, opened)
+        except RuntimeError as error:  # torch could not end what could not be written
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _describer(weights: Weights) -> Callable[[Path], object]:
