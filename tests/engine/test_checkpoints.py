@@ -320,3 +320,40 @@ def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         lines.close()
+
+
+def test_a_worker_that_dies_while_a_checkpoint_is_written_is_not_taken_for_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def died(*arguments: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(disk, "write", died)
+    with pytest.raises(RuntimeError, match="worker"):
+        write(snapshot(1), tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_cannot_be_removed_while_somebody_reads_it_goes_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where an open file keeps its folder from going."""
+
+    def busy(folder: Path) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(folder))
+
+    shelf, options = Shelf(tmp_path), Checkpoints(keep_last=1)
+    for iteration in (1, 2):
+        write(snapshot(iteration), tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", busy)
+        shelf.thin(options)
+        write(snapshot(2, {"fid": 1.0}), tmp_path)
+        shelf.settle()
+    assert [one.iteration for one in shelf.complete()] == [2]
+    write(snapshot(3), tmp_path)
+    shelf.thin(options)
+    assert not [*tmp_path.glob(".1.*")]
+    write(snapshot(2), tmp_path)
+    shelf.settle()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["2", "3"]

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _WINDOWS = os.name == "nt"
@@ -57,3 +57,9 @@ def remove(folder: Path) -> None:
     """Remove a folder and what is in it, if it is there."""
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder that nobody needs; what cannot go yet, as on NFS while it is read, waits for the next time."""
+    with suppress(OSError):
+        remove(folder)
