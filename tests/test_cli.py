@@ -1,6 +1,7 @@
 """The command line as its users call it: exit codes, what is printed where, and what has been imported by then."""
 
 import builtins
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -235,3 +236,22 @@ sys.exit(cli._guarded(SimpleNamespace(document=SimpleNamespace(told=str)), work)
 def test_who_lost_touch_with_the_others_leaves_before_anything_can_abort_it() -> None:
     ended = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (1, "failed: the other is gone\n")
+
+
+def test_ctrl_c_before_a_run_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def pressed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_compile_and_run", pressed)
+    assert called("-opt", SOUND) == 130
+    assert capsys.readouterr() == ("", "stopped by Ctrl-C\n")
+
+
+def test_nobody_has_to_read_what_is_printed() -> None:
+    """As with `| head`, after which Python would end with 120."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    printing = "cli._train = lambda *_: [print(number) for number in range(10000)]"
+    program = f"import sys; from gradloom import cli; {printing}; sys.exit(cli.main(['-opt', {str(SOUND)!r}]))"
+    assert subprocess.call([sys.executable, "-c", program], stdout=writing) == 0
+    os.close(writing)

@@ -3,6 +3,7 @@
 import argparse
 import atexit
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +24,14 @@ VERBS = ("train", "check", "smoke", "profile", *_APPLIED)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 the options are wrong, 3 diverged."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # while a run is under way it is noted instead
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _main(given: list[str]) -> int:
     if given[:1] == ["schema"]:
         return _schema(given[1:])
     options = _parsed(given)
@@ -139,7 +147,10 @@ def _compile_and_run(document: Document, options: argparse.Namespace, told: list
         "test": lambda: _test(plan),
         "process_video": lambda: _process_video(plan),
     }
-    return _guarded(plan, work[options.verb])
+    from gradloom.engine.lasting import lasting
+
+    with lasting():
+        return _guarded(plan, work[options.verb])
 
 
 def _check(plan: "Plan", file: Path, told: list[Fault]) -> int:

@@ -2,7 +2,9 @@
 
 import errno
 import json
+import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 import gradloom
 from gradloom.config.sections import Best, Checkpoints
+from gradloom.engine.log import Lines
 from gradloom.engine.saving import disk
 from gradloom.engine.saving.checkpoint import Damaged, Snapshot, examine, glance, write
 from gradloom.engine.saving.shelf import Shelf
@@ -302,3 +305,55 @@ def test_what_does_not_fit_is_refused_without_being_asked(tmp_path: Path) -> Non
     assert manifest["sha256"]
     with pytest.raises(RunError, match="is not a complete checkpoint"):
         trainer_of(GAN).resume(tmp_path / "2")
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk, of which torch by itself would say 'unexpected pos'."""
+    large = replace(snapshot(1), state={"large": torch.zeros(5000)})
+    lines, before = Lines(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(RunError, match=r"cannot be written: .*File too large: '.*/\.1\.partial/state\.pt'"):
+            write(large, tmp_path)
+        with pytest.raises(OSError, match=r"File too large: '.*/train\.log'"):
+            lines.say("x" * 10_001)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        lines.close()
+
+
+def test_a_worker_that_dies_while_a_checkpoint_is_written_is_not_taken_for_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def died(*arguments: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. ")
+
+    monkeypatch.setattr(disk, "write", died)
+    with pytest.raises(RuntimeError, match="worker"):
+        write(snapshot(1), tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_cannot_be_removed_while_somebody_reads_it_goes_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where an open file keeps its folder from going."""
+
+    def busy(folder: Path) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(folder))
+
+    shelf, options = Shelf(tmp_path), Checkpoints(keep_last=1)
+    for iteration in (1, 2):
+        write(snapshot(iteration), tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", busy)
+        shelf.thin(options)
+        write(snapshot(2, {"fid": 1.0}), tmp_path)
+        shelf.settle()
+    assert [one.iteration for one in shelf.complete()] == [2]
+    write(snapshot(3), tmp_path)
+    shelf.thin(options)
+    assert not [*tmp_path.glob(".1.*")]
+    write(snapshot(2), tmp_path)
+    shelf.settle()
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["2", "3"]

@@ -99,3 +99,18 @@ def test_a_resumed_run_goes_on_to_the_bit(tmp_path):
         again.train_step(batch(iteration))
     ours, theirs = (copy.deepcopy(trainer.networks["net"].state_dict()) for trainer in (straight, again))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_thread_that_copies_the_weights_is_done_before_it_follows():
+    trainer = trainer_of(BYOL)
+    trainer.train_step(batch(0))
+    before, seen = copies(trainer.networks["net"]), []
+
+    class Reading:
+        def wait(self):
+            seen.append(copies(trainer.networks["net"]))
+
+    trainer.read = Reading()
+    trainer.train_step(batch(1))
+    assert len(seen) == 1
+    assert all(torch.equal(a, b) for a, b in zip(seen[0], before, strict=True))

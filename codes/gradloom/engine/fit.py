@@ -68,7 +68,7 @@ def _fit(trainer: Trainer, beginning: Start) -> None:
         news += [f"checkpoints of more iterations are set aside: {', '.join(aside)}"] if aside else []
     run = Run(trainer, folder, Log(_sinks(trainer, folder), plan.document.told))
     try:
-        run.log.rewind(trainer.iteration)
+        run.log.rewind(trainer.iteration, _measured(kept, trainer.iteration))
         run.log.say(f"{plan.name}: {plan.sections.train.niter:,} iterations on {trainer.world.device}, "
                     f"into {_short(folder.path)}")  # fmt: skip
         for sentence in (*news, *trainer.origins):
@@ -82,6 +82,11 @@ def _fit(trainer: Trainer, beginning: Start) -> None:
         _tell(run)
     finally:
         run.log.close()
+
+
+def _measured(kept: Mapping[str, Any], iteration: int) -> bool:
+    """Whether a checkpoint was taken after the evaluation that follows its iteration, which may be put off."""
+    return bool(kept) and kept["hooks"]["evaluation"]["measured"] == iteration
 
 
 def _sinks(trainer: Trainer, folder: RunFolder) -> Sequence[Sink]:
@@ -218,7 +223,7 @@ def _roll_back(run: Run, why: str) -> None:
     world.seed_apart(mix(trainer.plan.sections.train.manual_seed, trainer.iteration, times))
     if world.writes:
         run.shelf.set_aside(trainer.iteration)
-    run.log.rewind(trainer.iteration)
+    run.log.rewind(trainer.iteration, _measured(kept, trainer.iteration))
     run.log.say(
         f"{why}; back to {_short(str(checkpoint.folder))}, with the data in another order"
         + (f" and learning rates times {factor:g}" if factor != 1 else "")

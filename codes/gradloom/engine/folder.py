@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from gradloom.config.names import file_name
+from gradloom.engine.claim import see_that_nobody_is_in
 from gradloom.engine.saving import disk
 from gradloom.errors import RunError
 from gradloom.plan.drawing import listing
@@ -50,10 +51,11 @@ class RunFolder:
         What preflight foresaw goes into `preflight.txt`.
 
         Raises:
-            RunError: when the folder cannot be written.
+            RunError: when the folder cannot be written, or another process writes into it.
         """
         archived = None
         try:
+            see_that_nobody_is_in(self.path)
             if self.path.exists() and not resuming:
                 archived = self._archive()
             self.path.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,19 @@
-"""Stop in good order: the first Ctrl-C or SIGTERM lets the iteration end and the run save, the second stops at once."""
+"""Stop in good order: the first signal lets the iteration end and the run save, the second stops at once.
+
+The signals are those of Ctrl-C, SIGTERM, and of a terminal that closes, unless `nohup` has them ignored.
+"""
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from gradloom.errors import RunError
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_AT_ONCE = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (*_AT_ONCE, signal.SIGHUP) if sys.platform != "win32" else _AT_ONCE
 
 
 class Interrupted(RunError):
@@ -26,10 +31,10 @@ class Interrupts:
         self.number: int | None = None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
+        self.number = self.number or number
         if "TORCHELASTIC_RUN_ID" in os.environ:  # a queue signals torchrun and us, and torchrun passes it on: once more
             return  # torchrun kills what takes too long
-        for second in _SIGNALS:
+        for second in _AT_ONCE if number in _AT_ONCE else ():  # a shell and its terminal both say that they close
             signal.signal(second, signal.SIG_DFL)
 
     @contextmanager
@@ -38,7 +43,8 @@ class Interrupts:
         before = {}
         try:
             for number in _SIGNALS:
-                before[number] = signal.signal(number, self._note)
+                if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+                    before[number] = signal.signal(number, self._note)
         except ValueError:
             before = {}
         try:

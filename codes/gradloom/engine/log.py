@@ -7,10 +7,11 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TextIO
 
 from torch import Tensor
 
+from gradloom.engine.claim import claim
 from gradloom.engine.saving import disk
 
 Kind = Literal["train", "eval"]
@@ -34,8 +35,11 @@ class Sink(Protocol):
     def keep(self) -> None:
         """Have the disk hold what was told so far."""
 
-    def rewind(self, iteration: int) -> None:
-        """Learn that the run goes on from an earlier iteration, so that what was told of later ones is void."""
+    def rewind(self, iteration: int, measured: bool) -> None:
+        """Learn that the run goes on from an iteration, so that what was told of later ones is void.
+
+        What was measured after it is void too if it was not `measured` by then, but since.
+        """
 
     def close(self) -> None:
         """Write out what is held back."""
@@ -70,9 +74,9 @@ class Log:
         for sink in self.sinks:
             sink.keep()
 
-    def rewind(self, iteration: int) -> None:
+    def rewind(self, iteration: int, measured: bool) -> None:
         for sink in self.sinks:
-            sink.rewind(iteration)
+            sink.rewind(iteration, measured)
 
     def close(self) -> None:
         for sink in self.sinks:
@@ -97,7 +101,7 @@ class Silent:
     def keep(self) -> None:
         """Hold nothing that could be lost."""
 
-    def rewind(self, iteration: int) -> None:
+    def rewind(self, iteration: int, measured: bool) -> None:
         """Take back nothing."""
 
     def close(self) -> None:
@@ -115,25 +119,23 @@ class Lines(Silent):
         self._rows, self._superseded = folder / "metrics.jsonl", folder / "metrics.superseded.jsonl"
         self._numbers = self._rows.open("a", encoding="utf-8")
         self._words = (folder / "train.log").open("a", encoding="utf-8")
+        claim(self._words)
 
     def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
         row: dict[str, Any] = {"kind": kind, "iteration": iteration, "time": round(time.time(), 3), **values}
-        self._numbers.write(json.dumps({**row, "protocol": dict(notes)} if notes else row) + "\n")
-        self._numbers.flush()
-        self._words.write(line(kind, iteration, values, notes) + "\n")
-        self._words.flush()
+        _append(self._numbers, json.dumps({**row, "protocol": dict(notes)} if notes else row))
+        _append(self._words, line(kind, iteration, values, notes))
 
     def say(self, text: str) -> None:
-        self._words.write(text + "\n")
-        self._words.flush()
+        _append(self._words, text)
 
     def keep(self) -> None:
         for opened in (self._numbers, self._words):
             os.fsync(opened.fileno())
 
-    def rewind(self, iteration: int) -> None:
+    def rewind(self, iteration: int, measured: bool) -> None:
         self._numbers.close()
-        kept, later = _parted(self._rows.read_text(encoding="utf-8"), iteration)
+        kept, later = _parted(self._rows.read_text(encoding="utf-8"), iteration, measured)
         if later:
             with self._superseded.open("a", encoding="utf-8") as opened:
                 opened.write("".join(later))
@@ -145,13 +147,21 @@ class Lines(Silent):
         self._words.close()
 
 
-def _parted(text: str, iteration: int) -> tuple[list[str], list[str]]:
-    """Part lines into those up to an iteration, and those of later ones or torn by a crash."""
+def _append(file: TextIO, text: str) -> None:
+    with disk.named(Path(file.name)):
+        file.write(text + "\n")
+        file.flush()
+
+
+def _parted(text: str, iteration: int, measured: bool) -> tuple[list[str], list[str]]:
+    """Part lines into those that stand, and those of later iterations, measured since or torn by a crash."""
     kept: list[str] = []
     later: list[str] = []
     for row in text.splitlines(keepends=True):
         try:
-            done = row.endswith("\n") and json.loads(row)["iteration"] <= iteration
+            told = json.loads(row)
+            before = told["iteration"] < iteration + (measured or told["kind"] != "eval")
+            done = row.endswith("\n") and before
         except (ValueError, KeyError, TypeError):
             done = False
         (kept if done else later).append(row if row.endswith("\n") else row + "\n")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from gradloom.engine.claim import see_that_nobody_is_in
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.preflight.look import look_ahead
 from gradloom.engine.preflight.report import Report
@@ -89,10 +90,12 @@ def _checkpoint(
 
 def _chosen(plan: Plan, wanted: str | Path | bool, restarted: bool, news: list[str]) -> Checkpoint | None:
     named = Path(wanted) if isinstance(wanted, str | Path) and wanted != "auto" else None
+    folder = RunFolder(plan)
+    see_that_nobody_is_in(folder.path)
+    shelf = Shelf(folder.checkpoints)
+    shelf.settle()
     if named and not restarted:
         return examine(named)
-    shelf = Shelf(RunFolder(plan).checkpoints)
-    shelf.settle()
     latest = shelf.latest(news.append)
     if named and (latest is None or (named.is_dir() and glance(named).iteration >= latest.iteration)):
         return examine(named)
@@ -131,6 +134,9 @@ def _together(world: World, work: Callable[[], T]) -> T:
         made.append(work())
     except (OptionsError, RunError) as error:
         problem = error
+    except OSError as error:
+        problem = RunError(f"a file cannot be read or written: {error}")
+        problem.__cause__ = error
     faults = tuple(problem.faults) if isinstance(problem, OptionsError) else ()
     words = "" if faults or problem is None else str(problem)
     told = world.gather((f"process {world.number} on {platform.node()}", faults, words))

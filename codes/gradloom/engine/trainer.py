@@ -111,6 +111,8 @@ class Trainer:
         """Run one iteration as `train_step` does, with networks and micro-batches as they are."""
         program = self.plan.program(self.iteration, frozenset(keep))
         self.advance()
+        if self.taking_part.acting:  # networks may change themselves before an update
+            self._let_read()
         self.taking_part.begin(self.iteration)
         train = self.plan.sections.train
         if train.mod_batch_factor_also_disable_checkpointing:
@@ -199,9 +201,7 @@ class Trainer:
         """Let the step's optimizer act on the gradients, and averages follow, unless a number is not finite."""
         step, total = routine.step, metrics[f"{routine.step.name}/total"]
         optimizer = self.optimizers[step.updater or step.name]
-        if self.read is not None:
-            self.read.wait()
-            self.read = None
+        self._let_read()
         parameters = self._parameters[step.updater or step.name]
         if self.shards:
             total = self.shards.average(parameters, total)
@@ -226,6 +226,12 @@ class Trainer:
         for name in routine.trains:
             if sound and name in self.averages:
                 self.averages[name].update()
+
+    def _let_read(self) -> None:
+        """Wait for the thread that copies the weights, if there is one: they are about to change."""
+        if self.read is not None:
+            self.read.wait()
+            self.read = None
 
     def _norm(self, parameters: Iterable[Parameter]) -> Tensor:
         """The norm of the gradients of parameters, on the device."""

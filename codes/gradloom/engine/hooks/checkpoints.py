@@ -9,13 +9,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gradloom.config.sections import Checkpoints as Options
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.saving import disk
-from gradloom.engine.saving.checkpoint import Checkpoint, Snapshot, glance, write
+from gradloom.engine.saving.checkpoint import Checkpoint, Snapshot, glance, save, write
 from gradloom.engine.saving.shelf import Shelf
 from gradloom.engine.saving.snapshot import HostMemory, take
 
@@ -24,7 +23,8 @@ class Checkpoints(Hook):
     """Writes a checkpoint every so many iterations, when the metric to watch is better than before, and at the end.
 
     With `async`, a thread copies everything to host memory while the next iteration runs forward and backward, whose
-    update waits for that, and then writes; what goes wrong there is raised at the next iteration.
+    update waits for that, and then writes; what goes wrong there is raised at the next iteration. Networks that change
+    themselves, such as by following another, wait before the iteration.
     """
 
     def __init__(self, options: Options, every: int | None, at_start: bool) -> None:
@@ -133,5 +133,5 @@ def write_models(snapshot: Snapshot, folder: Path, written: Checkpoint) -> None:
         file = folder / f"{snapshot.iteration}_{name}.pth"
         scratch = file.with_suffix(".partial")
         tensors = written.weights(name) if weights.spread else weights.tensors
-        disk.write(scratch, lambda to, tensors=tensors: torch.save(dict(tensors), to))  # type: ignore[misc]
+        disk.write(scratch, lambda to, tensors=tensors: save(dict(tensors), to))  # type: ignore[misc]
         disk.rename(scratch, file)

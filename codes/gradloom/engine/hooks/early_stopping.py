@@ -31,7 +31,9 @@ class EarlyStopping(Hook):
             self.best, self.found, self.waits = state["best"], state["found"], state["waits"]
 
     def start(self, run: Run) -> None:
+        """Look at what was measured before the first iteration; a run that had stopped has not more to do by now."""
         self._look(run)
+        self._end(run)
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
         self._look(run)
@@ -49,10 +51,13 @@ class EarlyStopping(Hook):
             self.best, self.found, self.waits = value, iteration, 0
         else:
             self.waits += 1
+        self._end(run)
+
+    def _end(self, run: Run) -> None:
         if self.options.patience and self.waits >= self.options.patience and not run.last:
             run.ending = (
                 f"stopped early: {self.options.metric} has not been better than {self.best:.4g}, found after "
-                f"{self.found:,} iterations, in {self.waits} reports"
+                f"{self.found:,} iterations, in {self.waits} reports; to go on raise early_stopping.patience"
             )
 
     def _better(self, value: float) -> bool:

@@ -24,11 +24,10 @@ class TensorBoard(Silent):
     def image(self, key: str, iteration: int, picture: Tensor) -> None:
         self.writer.add_image(key, picture, iteration)
 
-    def rewind(self, iteration: int) -> None:
-        """Have TensorBoard leave out what it was told of later iterations."""
-        if iteration:
-            self.writer.close()
-            self.writer = SummaryWriter(str(self.folder), purge_step=iteration + 1)
+    def rewind(self, iteration: int, measured: bool) -> None:
+        """Have TensorBoard leave out what it was told of later iterations, by this run or one before."""
+        self.writer.close()
+        self.writer = SummaryWriter(str(self.folder), purge_step=iteration + 1)
 
     def close(self) -> None:
         self.writer.close()

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from gradloom.engine.data.workers import death
 from gradloom.engine.saving import disk
 from gradloom.engine.saving.weights import DESCRIPTION, Weights, read_weights, write_weights
 from gradloom.engine.sharding import here
@@ -121,6 +122,8 @@ class _Place:
                 act()
             except (OSError, SafetensorError, RuntimeError) as error:  # torch says a full disk as a RuntimeError
                 self._undo()
+                if death(error):  # a data worker died meanwhile, which torch tells of wherever the process is
+                    raise
                 raise RunError(f"the checkpoint {self.final} cannot be written: {error}") from error
 
         return guard
@@ -168,16 +171,26 @@ def _finish(snapshot: Snapshot, place: _Place) -> None:
             disk.write(scratch / SHARDED / name / DESCRIPTION, _describer(weights))
         else:
             disk.write(scratch / f"{name}.safetensors", _writer(weights))
-    disk.write(scratch / STATE, lambda file: torch.save(state, file))
+    disk.write(scratch / STATE, lambda file: save(state, file))
     text = _manifest(scratch, snapshot)
     disk.write(scratch / MANIFEST, lambda file: file.write_text(text))
     for written in (*(one for one in scratch.rglob("*") if one.is_dir()), scratch):
         disk.flush(written)
     if final.exists():
+        disk.remove(place.replaced)
         disk.rename(final, place.replaced)
     disk.rename(scratch, final)
     disk.flush(final.parent)
-    disk.remove(place.replaced)
+    disk.discard(place.replaced)
+
+
+def save(value: object, file: Path) -> None:
+    """Write what torch can read; through Python's own file, which tells a full disk as such."""
+    with file.open("wb") as opened:
+        try:
+            torch.save(value, opened)
+        except RuntimeError as error:  # torch could not end what could not be written
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _describer(weights: Weights) -> Callable[[Path], object]:

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _WINDOWS = os.name == "nt"
@@ -10,8 +11,19 @@ _WINDOWS = os.name == "nt"
 
 def write(file: Path, how: Callable[[Path], object]) -> None:
     """Write a file, and have the disk hold it before going on."""
-    how(file)
-    flush(file)
+    with named(file):
+        how(file)
+        flush(file)
+
+
+@contextmanager
+def named(file: Path) -> Iterator[None]:
+    """Within it, an error that does not say in which file it arose, such as that of a full disk, says so."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(file)
+        raise
 
 
 def replace(file: Path, text: str) -> None:
@@ -45,3 +57,9 @@ def remove(folder: Path) -> None:
     """Remove a folder and what is in it, if it is there."""
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder that nobody needs; what cannot go yet, as on NFS while it is read, waits for the next time."""
+    with suppress(OSError):
+        remove(folder)

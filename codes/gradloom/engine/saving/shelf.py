@@ -27,7 +27,7 @@ class Shelf:
                 if suffix != "removed" and not final.exists() and _complete(scratch):
                     disk.rename(scratch, final)
                 else:
-                    disk.remove(scratch)
+                    disk.discard(scratch)
 
     def complete(self) -> Iterator[Checkpoint]:
         """The complete checkpoints, the latest first."""
@@ -81,12 +81,13 @@ class Shelf:
             kept |= {one.iteration for one in everything if one.iteration % options.keep_every == 0}
         if options.best and (best := self.best(options.best)):
             kept.add(best.iteration)
+        for left in self.folder.glob(".*.removed"):
+            disk.discard(left)
         for checkpoint in everything:
-            if checkpoint.iteration not in kept:
-                going = self.folder / f".{checkpoint.folder.name}.removed"
-                disk.remove(going)
+            going = self.folder / f".{checkpoint.folder.name}.removed"
+            if checkpoint.iteration not in kept and not going.exists():
                 disk.rename(checkpoint.folder, going)
-                disk.remove(going)
+                disk.discard(going)
 
 
 def _complete(folder: Path) -> bool:
