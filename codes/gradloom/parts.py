@@ -78,6 +78,7 @@ class Part(nn.Module, FromNode):
 
     registry: ClassVar[Registry[Any]]
     ports: ClassVar[dict[str, Port]] = {}
+    keyed: ClassVar[frozenset[str]] = frozenset()  # the ports that take one state key, and nothing else
     type_name: ClassVar[str] = ""
 
     after: Annotated[int, Ge(0)] = 0
@@ -95,6 +96,7 @@ class Part(nn.Module, FromNode):
         dataclass(kw_only=True, eq=False, repr=False)(cls)
         hints = get_type_hints(cls, include_extras=True)
         cls.ports = {field: port for field, hint in hints.items() if (port := port_of(hint))}
+        cls.keyed = frozenset(field for field, hint in hints.items() if hint == Read)
         for field, port in cls.ports.items():
             if port is Port.PART and field in vars(cls):
                 delattr(cls, field)  # a default, which would stand before a module of that name
@@ -108,6 +110,8 @@ class Part(nn.Module, FromNode):
         self._names: dict[str, tuple[str, ...]] = {}
         for name, port in self.ports.items():
             if port is Port.READ and getattr(self, name) == "None":
+                if name in self.keyed:
+                    raise ValueError(f"{name.rstrip('_')!r} needs a state key; the word 'None' stands for nothing")
                 setattr(self, name, None)
             if port is Port.PART and isinstance(several := getattr(self, name), dict):
                 self._names[name] = tuple(several)
