@@ -62,7 +62,7 @@ def lines() -> Iterator[str]:
         "train": Train, "eval": Eval, "logger": Logger, "checkpoints": Checkpoints, "checkpoints.best": Best,
         "nan": NotFinite, "early_stopping": EarlyStopping, "path": Paths,
     }  # fmt: skip
-    yield from section("At the top", Sections, {*named, "pretrained", "faulty"})
+    yield from section("At the top", Sections, {*named, "pretrained", "faulty", "trains"})
     for name, cls in named.items():
         yield from section(f"`{name}:`", cls)
     yield "`path.pretrain_model_<network>` names a file of weights to start from, "

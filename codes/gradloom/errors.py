@@ -1,5 +1,6 @@
 """What can be wrong with an options file, and where it is written."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -34,8 +35,13 @@ class Fault:
 
     def __str__(self) -> str:
         """One line, whatever characters the options hold."""
-        line = ": ".join(filter(None, [str(self.mark), self.path, self.message]))
+        line = ": ".join(filter(None, [str(self.mark), *map(_shortened, (self.path, self.message))]))
         return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+
+
+def _shortened(text: str) -> str:
+    """A text whose words fit on a screen, whatever was pasted into the options."""
+    return re.sub(r"\S{401,}", lambda word: f"{word[0][:397]}...", text)
 
 
 class OptionsError(Exception):

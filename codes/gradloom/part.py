@@ -15,7 +15,7 @@ from gradloom.config.node import Node
 from gradloom.config.schedules import Schedule, at
 from gradloom.errors import Fault
 from gradloom.gates import Gate
-from gradloom.ports import Port, keys_in
+from gradloom.ports import Port, Read, keys_in
 from gradloom.registry import Registry
 
 
@@ -45,6 +45,7 @@ class Part(nn.Module, FromNode):
 
     registry: ClassVar[Registry[Any]]
     ports: ClassVar[dict[str, Port]] = {}
+    keyed: ClassVar[frozenset[str]] = frozenset()  # the ports that take one state key, and nothing else
     type_name: ClassVar[str] = ""
 
     after: Annotated[int, Ge(0)] = 0
@@ -62,6 +63,7 @@ class Part(nn.Module, FromNode):
         dataclass(kw_only=True, eq=False, repr=False)(cls)
         hints = get_type_hints(cls, include_extras=True)
         cls.ports = {field: port for field, hint in hints.items() if (port := port_of(hint))}
+        cls.keyed = frozenset(field for field, hint in hints.items() if hint == Read)
         for field, port in cls.ports.items():
             if port is Port.PART and field in vars(cls):
                 delattr(cls, field)  # a default, which would stand before a module of that name
@@ -75,6 +77,8 @@ class Part(nn.Module, FromNode):
         self._names: dict[str, tuple[str, ...]] = {}
         for name, port in self.ports.items():
             if port is Port.READ and getattr(self, name) == "None":
+                if name in self.keyed:
+                    raise ValueError(f"{name.rstrip('_')!r} needs a state key; the word 'None' stands for nothing")
                 setattr(self, name, None)
             if port is Port.PART and isinstance(several := getattr(self, name), dict):
                 self._names[name] = tuple(several)

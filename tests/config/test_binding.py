@@ -15,7 +15,7 @@ from gradloom.config.binding import bind, convert, make
 from gradloom.config.node import Node
 from gradloom.config.schedules import Linear, Schedule
 from gradloom.config.source import parse
-from gradloom.errors import Fault, closest, in_order, suggest
+from gradloom.errors import Fault, Mark, closest, in_order, suggest
 
 
 def node_of(text: str) -> Node:
@@ -119,6 +119,10 @@ def test_what_fits_is_converted(text: str, annotation: Any, value: Any) -> None:
         ("[x]", str, "a: expected a word, got the list ['x']"),
         (".nan", str | list[str], "a: expected a word or a list, each item a word, got float nan"),
         ("''", int, "a: expected a whole number, got str ''"),
+        ("1e30", int, "a: a whole number has 18 digits at most, got float 1e+30"),
+        (f"-{10**18}", Annotated[int, Ge(-5)], f"a: a whole number has 18 digits at most, got int -{10**18}"),
+        ("yes", Literal[1, 2], "a: expected one of 1, 2, got bool true"),
+        ("no", Literal[0, 2] | None, "a: expected one of 0, 2, got bool false"),
         ("'null'", int | None, "a: expected a whole number, got str 'null'; remove the quotes"),
         ("3", Path, "a: expected a path, got int 3"),
         ("z", Literal["x", 1], "a: expected one of x, 1, got str 'z'"),
@@ -164,6 +168,14 @@ def test_a_long_value_is_quoted_in_short() -> None:
     (message,) = refused(f"[{', '.join(['x'] * 100)}]", int)
     assert len(message) < 130
     assert message.endswith("...")
+
+
+def test_a_long_word_in_a_message_is_shortened() -> None:
+    line = str(
+        Fault(Mark("x.yml", 1, 1), f"a.{'b' * 5000}", f"no colour is called {'c' * 5000!r}; did you mean 'red'?")
+    )
+    assert len(line) < 900
+    assert line.endswith("ccc... did you mean 'red'?")
 
 
 def takes(first: int, second: Literal["a", "b"] = "a", *, in_: str = "", images_: int = 0) -> Any:

@@ -70,6 +70,14 @@ def test_an_empty_included_file_adds_nothing(write: Write) -> None:
     assert plain(read(write(x="include: base.yml\na: 1", base="# nothing"))) == {"a": 1}
 
 
+def test_files_that_multiply_are_stopped(write: Write) -> None:
+    deep = {f"f{i}": f"include: [{', '.join([f'f{i + 1}.yml'] * 10)}]" for i in range(9)}
+    document = read(write(**deep, f9="a: 1"))
+    assert document.root is None
+    (fault,) = document.faults
+    assert fault.message == "more than 100 files are included; does each include several?"
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
@@ -108,6 +116,7 @@ def test_later_overrides_see_earlier_ones(write: Write) -> None:
         ("l.2=1", "--set l.2=1: l.2: l is a list; expected a number under 2, got '2'"),
         ("l.x=1", "--set l.x=1: l.x: l is a list; expected a number under 2, got 'x'"),
         ("l.-1=1", "--set l.-1=1: l.-1: l is a list; expected a number under 2, got '-1'"),
+        ("include=base.yml", "--set include=base.yml: include: files are included by a file; write it there"),
         ("a.b=[1", "--set a.b=[1: a.b: not YAML: expected ',' or ']', but got '<stream end>'; close the bracket, or "
          "quote a text that begins with one"),
         ("a.b=!!python/object/apply:os.system [ls]", "--set a.b=!!python/object/apply:os.system [ls]: a.b: the tag "

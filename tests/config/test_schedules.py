@@ -41,6 +41,7 @@ def schedule(text: str) -> Schedule:
 def test_a_schedule_has_these_values(text: str, values: dict[int, float]) -> None:
     found = schedule(text)
     assert {time: found.at(time, 7) for time in values} == pytest.approx(values)
+    assert found.lowest == min(values.values())
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)

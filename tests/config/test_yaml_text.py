@@ -1,6 +1,7 @@
 """What YAML text means: numbers, words, marks, merges, and what is refused."""
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,13 @@ def test_a_file_that_is_not_utf_8_or_not_there_is_a_fault(tmp_path: Path) -> Non
     assert read_text(file, faults) is None
     assert read_text(tmp_path / "y.yml", faults) is None
     assert [fault.message for fault in faults] == [
-        f"{file} is not text in UTF-8: unexpected end of data at byte 9",
+        f"{file} is not text in UTF-8: unexpected end of data at byte 9; save it in UTF-8",
         f"cannot read {tmp_path / 'y.yml'}: No such file or directory",
     ]
+
+
+def test_a_pipe_is_refused_as_it_may_never_end(tmp_path: Path) -> None:
+    faults: list[Fault] = []
+    os.mkfifo(tmp_path / "x.yml")
+    assert read_text(tmp_path / "x.yml", faults) is None
+    assert faults[0].message == f"{tmp_path / 'x.yml'} is a pipe or a device; write the options into a file"

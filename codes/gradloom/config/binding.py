@@ -199,6 +199,9 @@ def _convert_schedule(node: Node, faults: list[Fault]) -> Any:
     return make(kinds[name], body, faults, skip)
 
 
+_TOO_LARGE = 10**18  # what counts in 64 bits, as torch and the system do, takes no more
+
+
 def _convert_leaf(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     value = node.value
     if annotation is Any:
@@ -210,6 +213,11 @@ def _convert_leaf(node: Node, annotation: Any, faults: list[Fault]) -> Any:
         return home_expanded(value)
     if core is int and isinstance(value, float) and value.is_integer():
         value = int(value)
+    if core is int and isinstance(value, int) and abs(value) >= _TOO_LARGE:
+        faults.append(node.fault(f"a whole number has 18 digits at most, got {node.show()}"))
+        return None
+    if get_origin(core) is Literal and isinstance(value, bool) and not any(one is value for one in get_args(core)):
+        return _refuse(node, annotation, faults)  # true equals 1
     if isinstance(value, dict | list):
         value = node.plain()
     try:

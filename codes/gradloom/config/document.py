@@ -14,6 +14,8 @@ from gradloom.config.secrets import discreet, masked, secrets_in
 from gradloom.config.source import home_expanded, parse, read_text
 from gradloom.errors import Fault, Mark
 
+_MOST_FILES = 100  # files that include one another several times each multiply
+
 
 @dataclass
 class Document:
@@ -58,7 +60,7 @@ def read(file: Path, overrides: Iterable[str] = ()) -> Document:
     if text is None:
         return document
     document.text = text
-    root, whole = _parse(text, file, document.faults, ())
+    root, whole = _parse(text, file, document.faults, (), [])
     if root is None or isinstance(root.value, Unreadable):
         if not document.faults:
             empty = "the file is empty; write its sections, such as 'networks:'"
@@ -76,8 +78,13 @@ def read(file: Path, overrides: Iterable[str] = ()) -> Document:
     return document
 
 
-def _parse(text: str, file: Path, faults: list[Fault], within: tuple[Path, ...]) -> tuple[Node | None, bool]:
-    """Read a text, and beneath its own values those of the files at its `include`; say whether all were there."""
+def _parse(
+    text: str, file: Path, faults: list[Fault], within: tuple[Path, ...], opened: list[Path]
+) -> tuple[Node | None, bool]:
+    """Read a text, and beneath its own values those of the files at its `include`; say whether all were there.
+
+    `within` are the files on the way to this one, `opened` all that have been included yet.
+    """
     root, found = parse(text, str(file))
     faults += found
     if root is None or "include" not in root.fields:
@@ -85,12 +92,12 @@ def _parse(text: str, file: Path, faults: list[Fault], within: tuple[Path, ...])
     names, own = root.fields["include"], {key: node for key, node in root.fields.items() if key != "include"}
     base, whole = Node({}, root.mark, root.path), True
     for name in names.items or [names]:
-        included = _included(name, file, faults, (*within, file.resolve()))
+        included = _included(name, file, faults, (*within, file.resolve()), opened)
         base, whole = _merge(base, included or base), whole and included is not None
     return _merge(base, replace(root, value=own)), whole
 
 
-def _included(name: Node, file: Path, faults: list[Fault], within: tuple[Path, ...]) -> Node | None:
+def _included(name: Node, file: Path, faults: list[Fault], within: tuple[Path, ...], opened: list[Path]) -> Node | None:
     """Read a file at `include`; None where that cannot be done, or only in part."""
     if not isinstance(name.value, str):
         faults.append(name.fault(f"expected the name of a file, got {name.show()}"))
@@ -103,7 +110,12 @@ def _included(name: Node, file: Path, faults: list[Fault], within: tuple[Path, .
         way = " and ".join(path.name for path in within)
         faults.append(name.fault(f"{name.value} includes itself, by way of {way}; remove one of them"))
         return None
-    root, whole = _parse(text, target, faults, within)
+    opened.append(target)
+    if len(opened) > _MOST_FILES:
+        why = f"more than {_MOST_FILES} files are included; does each include several?"
+        faults += [name.fault(why)] if len(opened) == _MOST_FILES + 1 else []
+        return None
+    root, whole = _parse(text, target, faults, within, opened)
     if root is None:
         return Node({}, name.mark, "") if whole else None
     if not isinstance(root.value, dict):
@@ -132,6 +144,9 @@ def _override(root: Node, override: str, faults: list[Fault]) -> Node:
     path, equals, text = override.partition("=")
     if not equals or not all(path.split(".")):
         faults.append(Fault(place, "", "expected a path, '=' and a value, such as train.niter=10"))
+        return root
+    if path == "include":
+        faults.append(Fault(place, path, "files are included by a file; write it there"))
         return root
     value, found = parse(text, str(place), path, place)
     faults += found

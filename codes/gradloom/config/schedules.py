@@ -32,6 +32,11 @@ class Schedule(ABC):
     def value(self, time: float) -> float:
         """The value at a time in the schedule's unit."""
 
+    @property
+    @abstractmethod
+    def lowest(self) -> float:
+        """A bound that no value is below."""
+
 
 Scheduled = float | Schedule
 
@@ -55,6 +60,10 @@ class _Ramp(Schedule, kind=""):
     def progress(self, time: float) -> float:
         """From 0 at the start to 1 at the end and after."""
         return min(1.0, max(0.0, (time - self.start) / (self.end - self.start)))
+
+    @property
+    def lowest(self) -> float:
+        return min(self.from_, self.to)
 
 
 del Schedule.kinds[""]
@@ -104,6 +113,10 @@ class Stepped(Schedule, kind="stepped"):
         reached = [value for start, value in self.points if start <= time]
         return reached[-1] if reached else self.points[0][1]
 
+    @property
+    def lowest(self) -> float:
+        return min(value for _, value in self.points)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fixed(Schedule, kind="fixed"):
@@ -112,6 +125,10 @@ class Fixed(Schedule, kind="fixed"):
     weight: float
 
     def value(self, time: float) -> float:
+        return self.weight
+
+    @property
+    def lowest(self) -> float:
         return self.weight
 
 
@@ -132,6 +149,10 @@ class LinearDecay(Schedule, kind="linear_decay"):
         fall = (self.initial_weight - self.lower_bound) / self.steps
         return max(self.lower_bound, self.initial_weight - max(0.0, time - self.start_step) * fall)
 
+    @property
+    def lowest(self) -> float:
+        return self.lower_bound
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sinusoidal(Schedule, kind="sinusoidal"):
@@ -149,3 +170,7 @@ class Sinusoidal(Schedule, kind="sinusoidal"):
     def value(self, time: float) -> float:
         swing = math.cos(2 * math.pi * max(0.0, time - self.start_step) / self.period)
         return (self.upper_weight + self.lower_weight + swing * (self.upper_weight - self.lower_weight)) / 2
+
+    @property
+    def lowest(self) -> float:
+        return min(self.upper_weight, self.lower_weight)

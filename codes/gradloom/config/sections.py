@@ -18,10 +18,14 @@ Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Gt(0)]
 Rate = Annotated[float, Ge(0), Lt(1)]
 
+_LONGEST = 200  # of the 255 bytes that a folder's name may have, as `_archived_<time>` may follow
+
 
 def _folder(name: str) -> str:
     if not re.fullmatch(r"\w[\w .+=,@-]*", name):
         raise ValueError("a name is one folder: letters, digits and any of . _ - + = , @")
+    if len(name.encode()) > _LONGEST:
+        raise ValueError(f"a name has {_LONGEST} bytes at most")
     return name
 
 

@@ -96,9 +96,12 @@ def read_text(file: Path, faults: list[Fault], named: Node | None = None) -> str
     """Read a file, or append why that cannot be done; `named` is the node that names it, if any."""
     say = named.fault if named else partial(Fault, Mark(str(file), 0, 0), "")
     try:
+        if file.exists() and not (file.is_file() or file.is_dir()):  # what may never end, and can be read only once
+            faults.append(say(f"{file} is a pipe or a device; write the options into a file"))
+            return None
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        faults.append(say(f"{file} is not text in UTF-8: {error.reason} at byte {error.start}"))
+        faults.append(say(f"{file} is not text in UTF-8: {error.reason} at byte {error.start}; save it in UTF-8"))
     except (OSError, ValueError) as error:  # a ValueError is a name that no file can have
         why = error.strerror if isinstance(error, OSError) else error
         hint = "; its path starts from the folder of the file that names it" if named else ""

@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 
 from gradloom.config.binding import bind, make, parameters_of
 from gradloom.config.node import Node
-from gradloom.config.schedules import Schedule
+from gradloom.config.schedules import Schedule, Scheduled
 from gradloom.config.sections import Rate, Train
 from gradloom.errors import Fault
 from gradloom.gates import Gate
@@ -47,6 +47,9 @@ class GroupOptions:
     lr: Annotated[float, Ge(0)] | Schedule
     names: str | list[str] | None = None  # patterns of names in the network such as `encoder.*`; none goes by attribute
 
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CommonOptions:
@@ -60,6 +63,14 @@ class CommonOptions:
     before: Annotated[int, Ge(-1)] = -1  # -1 is never
     param_groups: dict[str, GroupOptions] = field(default_factory=dict)  # parameters with a learning rate of their own
     offload: bool = False  # on a GPU, keep the state in host memory and update there; slower, for want of room
+
+    def __post_init__(self) -> None:
+        _check_rate(self.lr)
+
+
+def _check_rate(lr: Scheduled) -> None:
+    if isinstance(lr, Schedule) and lr.lowest < 0:
+        raise ValueError(f"'lr' goes down to {lr.lowest:g}; a learning rate is 0 or more")
 
 
 _PARTED = "adamw_zero"

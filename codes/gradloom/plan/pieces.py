@@ -67,6 +67,7 @@ class Pieces:
         options = make(StepOptions, _shallow(node), self.faults)
         fields = node.fields
         trains = _names(fields.get("training"))
+        self.check_trains_some(node, trains)
         for network in trains:
             self.check_trained(network, fields["training"].find(network) or fields["training"])
         optimizer = None
@@ -148,6 +149,14 @@ class Pieces:
             why = "give it 'ema: true', and train 'ema_enabled: true'" if base in self.trained else "no step trains it"
             faults.append(call.fault(f"{base!r} has no average; {why}", name))
 
+    def check_trains_some(self, node: Node, trains: Iterable[str]) -> None:
+        """See that a step names a network if it has what it takes to train one."""
+        training = node.get("training")
+        if training is None or trains or not (children(node, "losses") or "optimizer_params" in node.fields):
+            return
+        if isinstance(training.value, str | list) and all(name.value == "None" for name in training.items):
+            self.faults.append(training.fault("it names no network, so the step would train nothing; name one"))
+
     def check_trained(self, name: str, node: Node) -> None:
         """See that a network that a step names may be trained."""
         if name.endswith(".ema"):
@@ -191,6 +200,8 @@ def _check_named(call: Call[Any], faults: list[Fault]) -> None:
     for place in call.places(Port.WRITE, Port.NET):
         if nothing := place.find("None"):
             faults.append(nothing.fault("the word 'None' stands for nothing; write a name"))
+        elif place.value == []:
+            faults.append(place.fault("the list is empty; write a name"))
 
 
 def _with_owners(steps: list[Step]) -> list[Step]:
