@@ -1,6 +1,7 @@
 """The optimizers that are built: lean ones that round as torch's, groups, clipping."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -59,6 +60,48 @@ def test_state_goes_back_and_forth_with_torchs() -> None:
     lean.step()
     plain.load_state_dict(lean.state_dict())
     assert float(plain.state[parameter]["step"]) == 2
+
+
+def _forgets(optimizer: optim.Optimizer, before: dict[str, Any]) -> None:
+    optimizer.state.clear()
+
+
+def _begins_anew(optimizer: optim.Optimizer, before: dict[str, Any]) -> None:
+    optimizer.load_state_dict(before)
+
+
+def _goes_back(optimizer: optim.Optimizer, before: dict[str, Any]) -> None:
+    kept = deepcopy(optimizer.state_dict())
+    _learn(optimizer, 5.0)
+    optimizer.load_state_dict(kept)
+
+
+def _takes_its_own(optimizer: optim.Optimizer, before: dict[str, Any]) -> None:
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
+def _learn(optimizer: optim.Optimizer, gradient: float) -> None:
+    for parameter in optimizer.param_groups[0]["params"]:
+        parameter.grad = torch.full_like(parameter, gradient)
+    optimizer.step()
+
+
+@pytest.mark.parametrize("change", [_forgets, _begins_anew, _goes_back, _takes_its_own])
+def test_a_lean_adam_that_has_learnt_takes_what_it_is_given(change: Callable[..., None]) -> None:
+    ends = []
+    for make in (LeanAdam, optim.Adam):
+        parameters = [nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2, 2))]
+        optimizer = make(parameters, lr=1e-2)
+        before = deepcopy(optimizer.state_dict())
+        _learn(optimizer, 1.0)
+        change(optimizer, before)
+        optimizer.param_groups[0]["lr"] = 1e-3
+        _learn(optimizer, -2.0)
+        state = optimizer.state_dict()["state"]
+        ends.append([*parameters, *(state[number][key] for number in state for key in sorted(state[number]))])
+    ours, theirs = ends
+    assert len(ours) == len(theirs) == 2 + 2 * 3
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
 class Mixed(nn.Module):
