@@ -1,6 +1,7 @@
 """The optimizers that are built: lean ones that round as torch's, groups, clipping."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -59,6 +60,29 @@ def test_state_goes_back_and_forth_with_torchs() -> None:
     lean.step()
     plain.load_state_dict(lean.state_dict())
     assert float(plain.state[parameter]["step"]) == 2
+
+
+@pytest.mark.parametrize("change", ["load", "forget"])
+def test_a_lean_adam_that_has_run_goes_on_from_the_state_that_it_is_given(change: str) -> None:
+    made = []
+    for make in (LeanAdamW, optim.AdamW):
+        ones = [nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))]
+        optimizer: Any = make(ones, lr=1e-2, weight_decay=0.1)
+        made.append((ones, optimizer))
+        for size in (1.0, -3.0, 2.0, 0.5, 1.0):
+            if size == 2 and change == "load":
+                kept = deepcopy(optimizer.state_dict())
+            if size == 0.5 and change == "load":
+                kept["param_groups"][0]["lr"] = 2e-2
+                optimizer.load_state_dict(kept)
+            elif size == 0.5:
+                optimizer.state.clear()
+            for one in ones:
+                one.grad = torch.full_like(one, size)
+            optimizer.step()
+    (ours, first), (theirs, second) = made
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    assert [first.state[one]["step"] for one in ours] == [second.state[one]["step"] for one in theirs]
 
 
 class Mixed(nn.Module):

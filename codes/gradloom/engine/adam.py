@@ -37,8 +37,11 @@ class _Portion:
         self._denominator = torch.empty_like(self._mean) if len(parameters) > 1 else None
         self._denominators = [] if self._denominator is None else self._apart(self._denominator)
 
-    def gradients(self) -> list[Tensor]:
-        """Those of all, laid out as the parameters; none where one is missing or other, or state or steps differ."""
+    def gradients(self, remembered: Mapping[Tensor, Any]) -> list[Tensor]:
+        """Those of all, laid out as the parameters; none where one is missing or other, or state or steps differ.
+
+        The state differs from what the optimizer remembers once that was loaded, or forgotten.
+        """
         found = []
         for parameter, state, mean, strides in zip(
             self.parameters, self._states, self._means, self._strides, strict=True
@@ -46,7 +49,9 @@ class _Portion:
             gradient = parameter.grad
             if gradient is None or gradient.is_sparse or gradient.stride() != strides:
                 return []
-            if state.get("exp_avg") is not mean or parameter.stride() != strides:
+            if remembered.get(parameter) is not state or state.get("exp_avg") is not mean:
+                return []
+            if parameter.stride() != strides:
                 return []
             found.append(gradient)
         return found if len(set(self._steps.tolist())) == 1 else []
@@ -102,7 +107,7 @@ class _Lean(Uncompiled, optim.Adam):
 
     def _gradients(self) -> list[list[Tensor]]:
         """Those of each portion; none where they do not fit, or others have gradients too."""
-        found = [portion.gradients() for _, portion in self._portions]
+        found = [portion.gradients(self.state) for _, portion in self._portions]
         return found if all(found) and all(one.grad is None for one in self._others) else []
 
     def _arrange(self) -> bool:
