@@ -53,7 +53,7 @@ class CommonOptions:
     """What every `optimizer_params` may say, beside what the optimizer itself takes."""
 
     lr: Annotated[float, Ge(0)] | Schedule
-    weight_decay: Annotated[float, Ge(0)] | None = None  # of weights only; none: 0, but 1e-2 of lamb, adamw_zero
+    weight_decay: Annotated[float, Ge(0)] | None = None  # of weights, of sgd all; none: 0, but 1e-2 of lamb, adamw_zero
     beta1: Rate | None = None
     beta2: Rate | None = None
     after: Annotated[int, Ge(0)] = 0
