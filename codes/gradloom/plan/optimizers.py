@@ -208,6 +208,7 @@ def _ancestors(node: Node, train: Train, faults: list[Fault]) -> Recipe | None:
         arguments = {"milestones": sorted(train.gen_lr_steps), "gamma": train.lr_gamma, "force_lr": train.force_lr}
     else:
         cls = schemes.CosineAnnealingLR_Restart
+        restarts = restarts or ([(0, 1.0)] if len(train.T_period) > 1 else [])  # the ancestor's, where it has a period
         arguments = {"periods": train.T_period, "hold": train.warmup, "eta_min": train.eta_min}
     try:
         cls(**arguments, restarts=restarts)
