@@ -55,7 +55,7 @@ def spread(real: Tensor, fake: Tensor) -> Scalar:
 
 
 def _nearness(lead: Tensor) -> Scalar:
-    """tanh(1 / 2d) as 2 sigmoid(1 / d) - 1, the ancestor's: below d = 0.01 it is 1 in double precision, as for d = 0."""
+    """tanh(1 / 2d) as 2 sigmoid(1 / d) - 1, the ancestor's; below d = 0.01 it is 1 in double precision."""
     return 2 * torch.sigmoid(1 / lead.mean().abs().clamp_min(0.01)) - 1
 
 
