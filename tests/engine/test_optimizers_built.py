@@ -103,15 +103,15 @@ def _decay_only(trainer: Any) -> dict[str, bool]:
     return {name: bool((value < 1).all()) for name, value in weights(trainer.networks["generator"]).items()}
 
 
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_weight_decay_is_for_weights(name: str) -> None:
+@pytest.mark.parametrize(("name", "biases"), [("adamw", False), ("adam", False), ("sgd", True)])
+def test_weight_decay_is_for_weights_but_of_sgd_for_all(name: str, biases: bool) -> None:
     trainer = trainer_of(
         GAN,
         f"steps.generator_step.optimizer={name}",
         "steps.generator_step.optimizer_params={lr: 0.1, weight_decay: 0.5}",
     )
     shrunk = _decay_only(trainer)
-    assert shrunk == {"0.weight": True, "0.bias": False, "2.weight": True, "2.bias": False}
+    assert shrunk == {"0.weight": True, "0.bias": biases, "2.weight": True, "2.bias": biases}
 
 
 def test_there_is_no_weight_decay_unless_it_is_asked_for() -> None:
@@ -121,10 +121,10 @@ def test_there_is_no_weight_decay_unless_it_is_asked_for() -> None:
 
 @pytest.mark.parametrize(("option", "together"), [("clip_grad_norm", True), ("clip_grad_eps", False)])
 def test_gradients_are_clipped_together_or_group_by_group(option: str, together: bool) -> None:
-    """With SGD and a rate of 1 an update is the clipped gradient."""
-    plain = "steps.generator_step.optimizer_params={lr: 1.0}"
-    free = trainer_of(GAN, "steps.generator_step.optimizer=sgd", plain)
-    tied = trainer_of(GAN, "steps.generator_step.optimizer=sgd", plain, f"steps.generator_step.{option}=0.01")
+    """With ASGD and a rate of 1 the first update is the clipped gradient."""
+    plain = "steps.generator_step.optimizer_params={lr: 1.0, lambd: 0}"
+    free = trainer_of(GAN, "steps.generator_step.optimizer=asgd", plain)
+    tied = trainer_of(GAN, "steps.generator_step.optimizer=asgd", plain, f"steps.generator_step.{option}=0.01")
     updates = []
     for trainer in (free, tied):
         before = weights(trainer.networks["generator"])

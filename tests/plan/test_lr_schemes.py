@@ -100,6 +100,29 @@ def test_the_cosine_ends_each_period_at_its_lower_bound() -> None:
     assert rates == pytest.approx([1, 0.505, 0.5, 0.255, 0.01])
 
 
+def test_a_period_stands_before_each_restart_also_one_at_the_beginning() -> None:
+    found = scheme("CosineAnnealingLR_Restart", T_period=[40, 10, 20], restarts=[0, 10], restart_weights=[1, 0.5])
+    rates = [found.lr(1, iteration) for iteration in (0, 5, 10, 20, 30)]
+    assert rates == pytest.approx([1, 0.5, 0.5, 0.25, 0])
+
+
+def test_the_cosine_begins_with_a_restart_where_there_is_a_period_for_it() -> None:
+    """The ancestor's `restarts` were [0] by default, and its recipes give two periods or more."""
+    found = scheme("CosineAnnealingLR_Restart", T_period=[40, 10])
+    assert [found.lr(1, iteration) for iteration in (0, 5, 10)] == pytest.approx([1, 0.5, 0])
+
+
+def test_the_cosine_swings_up_to_the_initial_rate_beyond_its_period() -> None:
+    found = scheme("CosineAnnealingLR_Restart", T_period=[10, 10], restarts=[10], restart_weights=[0.5])
+    assert [found.lr(1, iteration) for iteration in (15, 20, 25, 30)] == pytest.approx([0.25, 0, 0.5, 1])
+
+
+def test_the_cosine_holds_the_initial_rate_also_where_it_begins_lower() -> None:
+    options = {"T_period": [10, 10], "warmup": 3, "restarts": [0], "restart_weights": [0.5]}
+    found = scheme("CosineAnnealingLR_Restart", **options)
+    assert [found.lr(1, iteration) for iteration in (0, 2, 3, 8)] == pytest.approx([1, 1, 0.5, 0.25])
+
+
 def test_the_cosine_holds_first() -> None:
     found = scheme("CosineAnnealingLR_Restart", T_period=[10], warmup=5)
     assert [found.lr(1, iteration) for iteration in (0, 5, 10, 15)] == pytest.approx([1, 1, 0.5, 0])

@@ -58,7 +58,7 @@ class Train:
     restart_weights: list[Annotated[float, Gt(0)]] = field(default_factory=list)  # of the rates from then on; none: 1
     clear_state: bool = False  # optimizers forget what they know at restarts
     force_lr: Annotated[float, Ge(0)] | None = None  # of MultiStepLR: the rate, whatever else is said
-    T_period: list[Positive] = field(default_factory=list)  # of the cosine: its lengths, from restart to restart
+    T_period: list[Positive] = field(default_factory=list)  # of the cosine: lengths, the first before the first restart
     warmup: Count = 0  # of the cosine: iterations before it begins
     eta_min: Annotated[float, Ge(0)] = 0.0  # of the cosine: its lower bound
     max_hours: Annotated[float, Gt(0)] | None = None  # after which the run saves and ends; --resume goes on

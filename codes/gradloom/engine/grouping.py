@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from torch import nn
+from torch import nn, optim
 
 from gradloom.config.schedules import Schedule
 from gradloom.engine.learning import mark_of
@@ -22,7 +22,8 @@ Parameters = dict[nn.Parameter, None]
 def groups_of(step: Step, built: Mapping[str, nn.Module], layerwise: bool) -> list[dict[str, Any]]:
     """The parameter groups of a step's optimizer, each parameter once; those of its `param_groups` have their names.
 
-    Weights are told from the rest where weight decay, clipping or a rate of each layer's own (`layerwise`) asks for it.
+    Weights are told from the rest where weight decay, clipping or a rate of each layer's own (`layerwise`) asks for it,
+    but not for SGD, which decays and clips all alike, as torch's does and the ancestor's did.
 
     Raises:
         RunError: when no parameter belongs to one of `param_groups`.
@@ -31,8 +32,9 @@ def groups_of(step: Step, built: Mapping[str, nn.Module], layerwise: bool) -> li
         raise TypeError(f"{step.name} has no optimizer")
     decay, modules = step.optimizer.weight_decay, [built[name] for name in step.trains]
     kinds: list[tuple[Parameters, dict[str, Any]]] = [(_trainable(modules), {})]
-    if decay or step.clip_grad_eps or layerwise:
-        weights, others = map(dict.fromkeys, split_parameters(modules))
+    tells_apart = step.optimizer.recipe.make is not optim.SGD
+    if tells_apart and (decay or step.clip_grad_eps or layerwise):
+        weights, others = (dict.fromkeys(_by_name(ones, modules)) for ones in split_parameters(modules))
         exempt = {"weight_decay": 0.0} if decay else {}
         kinds = [
             (weights, {"weight_decay": decay} if decay else {}),
@@ -44,6 +46,12 @@ def groups_of(step: Step, built: Mapping[str, nn.Module], layerwise: bool) -> li
         for kind, options in kinds
     ]
     return [group for group in groups if group["params"]]
+
+
+def _by_name(parameters: Iterable[nn.Parameter], modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """Parameters in the order of their names, in which the ancestor added up their norms: sums round by their order."""
+    names = {one: name for module in modules for name, one in module.named_parameters()}
+    return sorted(parameters, key=names.__getitem__)
 
 
 def _by_rate(groups: Sequence[Group], modules: Sequence[nn.Module]) -> list[tuple[Parameters, dict[str, Any]]]:

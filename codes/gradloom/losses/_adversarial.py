@@ -50,11 +50,13 @@ def wasserstein(real: Tensor, fake: Tensor) -> Scalar:
 
 
 def spread(real: Tensor, fake: Tensor) -> Scalar:
-    """Return twice tanh(1 / 2d), with d how far the two means are apart: 2 where they agree, 0 where they are far.
+    """Return twice tanh(1 / 2d), with d how far the two means are apart: 2 where they agree, 0 where they are far."""
+    return _nearness(real - fake.mean()) + _nearness(fake - real.mean())
 
-    tanh(1 / 2d) = 2 sigmoid(1 / d) - 1, which below d = 0.01 is 1 in double precision, as it is for d = 0.
-    """
-    return 2 * torch.tanh(0.5 / (real.mean() - fake.mean()).abs().clamp_min(0.01))
+
+def _nearness(lead: Tensor) -> Scalar:
+    """tanh(1 / 2d) as 2 sigmoid(1 / d) - 1, the ancestor's; below d = 0.01 it is 1 in double precision."""
+    return 2 * torch.sigmoid(1 / lead.mean().abs().clamp_min(0.01)) - 1
 
 
 DISCRIMINATOR_LOSSES: Mapping[GanType, Callable[[Tensor, Tensor], Scalar]] = {

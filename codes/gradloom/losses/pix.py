@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from gradloom.losses._criteria import Criterion, check_shapes, distances
+from gradloom.losses._criteria import Criterion, check_shapes, distance, distances
 from gradloom.parts import Loss, Metrics, Read, Scalar, widen
 
 
@@ -32,11 +32,12 @@ class Pix(Loss, type="pix"):
     def forward(self, real: Tensor, fake: Tensor) -> Scalar | tuple[Scalar, Metrics]:
         check_shapes("pix", fake, real, (repr(self.fake), repr(self.real)))
         target = widen(real) * self.real_scale + self.real_offset
-        apart = distances(self.criterion, fake, target)
+        apart = distance(self.criterion, fake, target)
         if not self.report_metrics:
-            return apart.mean()
-        metrics = {"std": apart.detach().flatten(1).mean(1).std(correction=0)}
+            return apart
+        each = distances(self.criterion, fake.detach(), target.detach())
+        metrics = {"std": each.flatten(1).mean(1).std(correction=0)}
         for name, images in (("real", target), ("fake", widen(fake))):
             metrics[f"{name}_pix_mean"] = images.detach().mean()
             metrics[f"{name}_pix_std"] = images.detach().std()
-        return apart.mean(), metrics
+        return apart, metrics

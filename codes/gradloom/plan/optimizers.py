@@ -56,7 +56,7 @@ class CommonOptions:
     """What every `optimizer_params` may say, beside what the optimizer itself takes."""
 
     lr: Annotated[float, Ge(0)] | Schedule
-    weight_decay: Annotated[float, Ge(0)] | None = None  # of weights only; none: 0, but 1e-2 of lamb, adamw_zero
+    weight_decay: Annotated[float, Ge(0)] | None = None  # of weights, of sgd all; none: 0, but 1e-2 of lamb, adamw_zero
     beta1: Rate | None = None
     beta2: Rate | None = None
     after: Annotated[int, Ge(0)] = 0
@@ -219,6 +219,7 @@ def _ancestors(node: Node, train: Train, faults: list[Fault]) -> Recipe | None:
         arguments = {"milestones": sorted(train.gen_lr_steps), "gamma": train.lr_gamma, "force_lr": train.force_lr}
     else:
         cls = schemes.CosineAnnealingLR_Restart
+        restarts = restarts or ([(0, 1.0)] if len(train.T_period) > 1 else [])  # the ancestor's, where it has a period
         arguments = {"periods": train.T_period, "hold": train.warmup, "eta_min": train.eta_min}
     try:
         cls(**arguments, restarts=restarts)

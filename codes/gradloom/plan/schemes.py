@@ -55,22 +55,28 @@ class ProgressiveMultiStepLR:
 
 
 class CosineAnnealingLR_Restart:
-    """Holds the initial rate for some iterations, then swings down cosines (arXiv 1608.03983, eq. 5)."""
+    """Holds the initial rate for some iterations, then swings down cosines (arXiv 1608.03983, eq. 5).
+
+    The first period is that before the first restart, so where one is at 0 it is the second that the run begins with.
+    Beyond the end of its period the rate swings up again, to the initial one.
+    """
 
     def __init__(self, periods: Sequence[int], hold: int = 0, eta_min: float = 0.0, restarts: Restarts = ()) -> None:
         self.restarts = sorted(restarts)
-        needed = 1 + sum(start > 0 for start, _ in self.restarts)
+        needed = 1 + len(self.restarts)
         if len(periods) < needed:
             need = f"'T_period' needs {needed} periods, one for each stretch between 'restarts'"
             raise ValueError(f"{need}, got {len(periods)}")
         self.periods, self.hold, self.eta_min = periods, hold, eta_min
 
     def lr(self, initial: float, iteration: int, place: int = 0) -> float:
-        time = max(0, iteration - self.hold)
+        if iteration < self.hold:
+            return initial
+        time = iteration - self.hold
         start, weight = _last_restart(self.restarts, time)
-        period = self.periods[sum(0 < restart <= time for restart, _ in self.restarts)]
-        swing = (1 + math.cos(math.pi * (time - start) / period)) / 2
-        return self.eta_min + (initial * weight - self.eta_min) * swing
+        period = self.periods[sum(restart <= time for restart, _ in self.restarts)]
+        top = initial * weight if time - start <= period else initial
+        return self.eta_min + (top - self.eta_min) * (1 + math.cos(math.pi * (time - start) / period)) / 2
 
 
 def _last_restart(restarts: Restarts, iteration: int) -> tuple[int, float]:
