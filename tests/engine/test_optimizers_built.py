@@ -1,6 +1,7 @@
 """The optimizers that are built: lean ones that round as torch's, groups, clipping."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -180,3 +181,36 @@ def test_a_step_of_more_than_a_million_numbers_is_updated_by_torchs_fused_kernel
     optimizer = trainer_of(GAN, *changes).optimizers["generator_step"]
     assert bool(optimizer.defaults["fused"]) is fused
     assert isinstance(optimizer, LeanAdam) is not any("params.fused" in one for one in changes)
+
+
+def _after(optimizer: optim.Optimizer, parameter: nn.Parameter, change: Callable[[optim.Optimizer, Any], None]) -> Any:
+    """Where weights and state end when two updates are made, something happens, and two more are made."""
+    saved: dict[str, Any] = {}
+    for gradient in (1.0, -3.0, 0.5, 2.0):
+        if gradient == -3.0:
+            saved = deepcopy(optimizer.state_dict())
+        if gradient == 0.5:
+            change(optimizer, saved)
+        parameter.grad = torch.full_like(parameter, gradient)
+        optimizer.step()
+    return parameter.detach(), optimizer.state_dict()["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["step"]
+
+
+def _return(optimizer: optim.Optimizer, saved: dict[str, Any]) -> None:
+    optimizer.load_state_dict(saved)
+    optimizer.param_groups[0]["lr"] = 0.5
+
+
+def _forget(optimizer: optim.Optimizer, saved: dict[str, Any]) -> None:
+    optimizer.state.clear()
+
+
+@pytest.mark.parametrize("change", [_return, _forget])
+def test_a_lean_adam_goes_on_from_what_is_loaded_or_cleared_under_way(
+    change: Callable[[optim.Optimizer, Any], None],
+) -> None:
+    """As when a run goes back to a checkpoint, or begins a scheme anew with `clear_state`."""
+    ours, theirs = (nn.Parameter(torch.tensor([1.0, 2.0])) for _ in range(2))
+    expected = _after(optim.Adam([theirs], lr=0.1, foreach=False), theirs, change)
+    for found, value in zip(_after(LeanAdam([ours], lr=0.1), ours, change), expected, strict=True):
+        assert torch.equal(found, value)

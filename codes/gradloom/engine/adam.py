@@ -16,6 +16,7 @@ from gradloom.uncompiled import Uncompiled
 
 _EXTRAS = ("amsgrad", "maximize", "foreach", "capturable", "differentiable", "fused")
 _LARGE = 2**13  # numbers from which on to copy gradients costs more than to call torch once more
+_NOTHING: Mapping[str, Any] = {}
 _torchs_update = inspect.unwrap(optim.Adam.step)  # what marks it for the profiler loads the compiler
 
 
@@ -23,7 +24,7 @@ class _Portion:
     """Parameters that are updated together; what the optimizer's state holds of each is a view of the portion's."""
 
     def __init__(self, parameters: list[Tensor], states: Sequence[dict[str, Any]]) -> None:
-        self.parameters, self._states = parameters, states
+        self.parameters = parameters
         self._steps = torch.stack([state["step"] for state in states])
         self._mean, self._square = (
             _joined([_laid_out(state[key], one) for state, one in zip(states, parameters, strict=True)])
@@ -37,16 +38,17 @@ class _Portion:
         self._denominator = torch.empty_like(self._mean) if len(parameters) > 1 else None
         self._denominators = [] if self._denominator is None else self._apart(self._denominator)
 
-    def gradients(self) -> list[Tensor]:
-        """Those of all, laid out as the parameters; none where one is missing or other, or state or steps differ."""
+    def gradients(self, states: Mapping[Tensor, Mapping[str, Any]]) -> list[Tensor]:
+        """Those of all, laid out as the parameters; none where one is missing or other, or state or steps differ.
+
+        The state is the optimizer's as it is now: it may have been loaded or cleared since the last update.
+        """
         found = []
-        for parameter, state, mean, strides in zip(
-            self.parameters, self._states, self._means, self._strides, strict=True
-        ):
+        for parameter, mean, strides in zip(self.parameters, self._means, self._strides, strict=True):
             gradient = parameter.grad
             if gradient is None or gradient.is_sparse or gradient.stride() != strides:
                 return []
-            if state.get("exp_avg") is not mean or parameter.stride() != strides:
+            if states.get(parameter, _NOTHING).get("exp_avg") is not mean or parameter.stride() != strides:
                 return []
             found.append(gradient)
         return found if len(set(self._steps.tolist())) == 1 else []
@@ -83,7 +85,7 @@ class _Lean(Uncompiled, optim.Adam):
     def __init__(self, params: Any, **options: Any) -> None:
         super().__init__(params, **options)
         self._plain = not any(group[option] for group in self.param_groups for option in _EXTRAS)
-        self._portions: list[tuple[dict[str, Any], _Portion]] = []
+        self._portions: list[tuple[int, _Portion]] = []  # by the numbers of their groups
         self._others = [one for group in self.param_groups for one in group["params"]]  # which have no gradients
 
     @torch.no_grad()
@@ -97,12 +99,12 @@ class _Lean(Uncompiled, optim.Adam):
         if not gradients:
             _torchs_update(self)
             return
-        for (group, portion), ones in zip(self._portions, gradients, strict=True):
-            portion.update(group, ones)
+        for (number, portion), ones in zip(self._portions, gradients, strict=True):
+            portion.update(self.param_groups[number], ones)
 
     def _gradients(self) -> list[list[Tensor]]:
         """Those of each portion; none where they do not fit, or others have gradients too."""
-        found = [portion.gradients() for _, portion in self._portions]
+        found = [portion.gradients(self.state) for _, portion in self._portions]
         return found if all(found) and all(one.grad is None for one in self._others) else []
 
     def _arrange(self) -> bool:
@@ -113,8 +115,8 @@ class _Lean(Uncompiled, optim.Adam):
             return False
         self._others = [one for _, one in each if one.grad is None]
         self._portions = [
-            (group, _Portion(portion, [self._remembered(one) for one in portion]))
-            for group in self.param_groups
+            (number, _Portion(portion, [self._remembered(one) for one in portion]))
+            for number, group in enumerate(self.param_groups)
             for portion in _in_portions([one for one in group["params"] if one.grad is not None])
         ]
         return True
