@@ -3,10 +3,13 @@
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -194,3 +197,18 @@ def test_two_runs_do_not_write_into_one_folder(options: Path, monkeypatch: pytes
     assert rows(options, "train") == [2, 4, 5]
     assert len([*options.parent.glob("run_archived_*")]) == (0 if resume else 1)
     assert not under_way.exists()
+
+
+def test_tensorboard_that_cannot_write_is_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    hook = threading.excepthook
+    board = TensorBoard(tmp_path / "events")
+    board.writer.flush()
+    shutil.rmtree(tmp_path / "events")
+    with pytest.raises(OSError, match="No such file"):
+        while True:
+            board.scalars("train", 1, {"loss": 0.5}, {})
+            board.writer.flush()
+    with suppress(OSError):
+        board.close()
+    assert threading.excepthook is hook
+    assert "Traceback" not in capfd.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,8 @@ class Held(Checkpoint):
         return self.snapshot.weights[name].tensors
 
     def state(self) -> Mapping[str, Any]:
-        return self.snapshot.state
+        """Each time a copy, as from a disk, since optimizers keep the tensors that they are given."""
+        return deepcopy(self.snapshot.state)
 
 
 def cut_to_fit(trainer: Trainer, batch: Mapping[str, Any]) -> str:

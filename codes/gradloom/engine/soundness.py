@@ -134,16 +134,12 @@ class Soundness:
                 buffer.copy_(kept)
 
     def after(self, iteration: int) -> None:
-        """Mend or remember at the end of an iteration."""
+        """Mend what may have to be, and remember, at the end of an iteration."""
         if not self._buffers:
             return
-        if self.on_device:
+        if self.on_device or any(flag for number, _, flag in self._unread if number == iteration):
             self.mend()
-            self.remember()
-        elif any(flag for number, _, flag in self._unread if number == iteration):
-            self.mend()
-        else:
-            self.remember()
+        self.remember()
 
 
 def _finite(tensor: Tensor) -> bool:

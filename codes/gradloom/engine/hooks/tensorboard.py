@@ -1,5 +1,6 @@
 """Tell TensorBoard."""
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,10 +11,15 @@ from gradloom.engine.log import Kind, Silent
 
 
 class TensorBoard(Silent):
-    """Writes event files: losses under their own names, measurements under `eval/`."""
+    """Writes event files: losses under their own names, measurements under `eval/`.
+
+    What its thread cannot write, such as to a full disk, is raised here when it is told something next; so the thread
+    need not print it too.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._before, threading.excepthook = threading.excepthook, self._note
         self.writer = SummaryWriter(str(folder))
 
     def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
@@ -30,4 +36,11 @@ class TensorBoard(Silent):
         self.writer = SummaryWriter(str(self.folder), purge_step=iteration + 1)
 
     def close(self) -> None:
-        self.writer.close()
+        try:
+            self.writer.close()
+        finally:
+            threading.excepthook = self._before
+
+    def _note(self, failure: threading.ExceptHookArgs) -> None:
+        if not issubclass(failure.exc_type, OSError):
+            self._before(failure)
