@@ -52,7 +52,7 @@ def against(score: Tensor, target: float) -> Tensor:
 
 
 def adamw(network: nn.Module, decay: float = 0.0) -> torch.optim.Optimizer:
-    named = list(network.named_parameters())
+    named = sorted(network.named_parameters())
     groups = [
         {"params": [p for name, p in named if not ("norm" in name or name.endswith("bias"))], "weight_decay": decay},
         {"params": [p for name, p in named if "norm" in name or name.endswith("bias")], "weight_decay": 0.0},

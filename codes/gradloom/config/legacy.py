@@ -65,6 +65,7 @@ _OF_FLOWS = {
     "condAff": "it had no effect",
     "condFtAffine": "it had no effect",
 }
+_LEFT_OUT = ("auto_collate", "clear_state", "restarts", "restart_weights")  # ~ said the same as nothing
 _INJECTORS = ("steps.*.injectors", "eval.injectors")
 _OF_DVAES = {
     "straight_through": "gradients always pass straight through",
@@ -183,7 +184,7 @@ RULES = (
     Rule("eval.evaluators.*.type", write("flow_gaussian_nll"), only=_is("flownet_gaussian")),
     Rule("eval.evaluators.*.dataset.eval", forget("it was never read")),
     Rule("train.ema_on_cpu", forget("averages are where their networks are, and follow each update")),
-    Rule("train.auto_collate", forget(""), only=_is(None)),
+    *(Rule(f"train.{key}", forget(""), only=_is(None)) for key in _LEFT_OUT),
     Rule("train.batch_size_optimizer", forget(""), only=_OFF),
     Rule(
         "train.batch_size_optimizer",
