@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from gradloom.engine.saving import disk
-from gradloom.engine.saving.weights import DESCRIPTION, Weights, read_weights, write_weights
+from gradloom.engine.saving.reading import read_weights
+from gradloom.engine.saving.weights import DESCRIPTION, Weights, write_weights
 from gradloom.engine.sharding import here
 from gradloom.engine.world import World
 from gradloom.errors import RunError
