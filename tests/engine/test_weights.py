@@ -235,6 +235,14 @@ def test_numbers_of_another_kind_do_not_match(tmp_path: Path, kind: torch.dtype,
         fill(MLP(4, 2).to("meta"), read_weights(tmp_path / name, "meta"))
 
 
+def test_a_network_may_hold_complex_numbers() -> None:
+    network = nn.Module()
+    network.register_buffer("rows", torch.zeros(2, dtype=torch.complex64))
+    assert fill(network, {"rows": torch.ones(2, dtype=torch.complex64)}) == []
+    with pytest.raises(RunError, match="rows is of fractions, not of complex numbers"):
+        fill(network, {"rows": torch.ones(2)})
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_are_not_started_from(tmp_path: Path, value: float) -> None:
     tensors = weights(MLP(4, 2))

@@ -120,7 +120,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True)
 
 def _fits(given: Tensor, own: Tensor) -> bool:
     """Whether a tensor can be that of a network: of any width, but fractions where the network has fractions."""
-    alike = given.is_floating_point() or not (own.is_floating_point() or given.is_complex())
+    alike = given.is_complex() == own.is_complex() and (given.is_floating_point() or not own.is_floating_point())
     return given.shape == own.shape and alike and (own.is_meta or not given.is_meta)
 
 
