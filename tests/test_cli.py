@@ -1,6 +1,7 @@
 """The command line as its users call it: exit codes, what is printed where, and what has been imported by then."""
 
 import builtins
+import io
 import os
 import subprocess
 import sys
@@ -176,6 +177,15 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert called("-opt", tmp_path / "none.yml", "--check") == 2
     missing = tmp_path / "none.yml"
     assert capsys.readouterr().err.splitlines()[0] == f"{missing}: cannot read {missing}: No such file or directory"
+
+
+def test_what_a_terminal_cannot_show_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.yml").write_text("größe: 1\n", encoding="utf-8")
+    stderr = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stderr", stderr)
+    assert cli.main(["-opt", str(tmp_path / "x.yml")]) == cli.REFUSED
+    stderr.seek(0)
+    assert "gr\\xf6\\xdfe: unknown option" in stderr.read()
 
 
 def test_an_unsafe_yaml_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import io
 import os
 import signal
 import sys
@@ -24,6 +25,7 @@ VERBS = ("train", "check", "smoke", "profile", *_APPLIED)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 failed, 2 the options are wrong, 3 diverged."""
+    _write_anything()
     try:
         return _main(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:  # while a run is under way it is noted instead
@@ -40,6 +42,13 @@ def _main(given: list[str]) -> int:
     if document.root is None or document.doubtful:  # what else is wrong depends on what the text was to say
         return _refuse(len(told))
     return _compile_and_run(document, options, told)
+
+
+def _write_anything() -> None:
+    """Print escapes for what the terminal's encoding lacks, instead of failing at it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:

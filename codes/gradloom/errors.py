@@ -35,8 +35,12 @@ class Fault:
 
     def __str__(self) -> str:
         """One line, whatever characters the options hold."""
-        line = ": ".join(filter(None, [str(self.mark), *map(_shortened, (self.path, self.message))]))
-        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in line)
+        return one_line(": ".join(filter(None, [str(self.mark), *map(_shortened, (self.path, self.message))])))
+
+
+def one_line(text: str) -> str:
+    """A text with escapes for what cannot be printed, such as line breaks, or names of files that are no text."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _shortened(text: str) -> str:

@@ -1,5 +1,6 @@
 """Images for generators, in zip files, of torchvision, and of several datasets."""
 
+import os
 import pickle
 import zipfile
 from io import BytesIO
@@ -192,3 +193,25 @@ def test_faults_within_stand_at_their_lines():
     assert "expected a dataset, by 'mode' and its options, got int 3" in str(faults[0])
     with pytest.raises(ValueError, match="it combines no datasets"):
         Combined()
+
+
+def test_folders_and_what_a_system_left_in_a_zip_file_are_no_images(archive):
+    with zipfile.ZipFile(archive, "a") as opened:
+        for name in ("folder.png/", "__MACOSX/film/._00.png", ".hidden.png"):
+            opened.writestr(name, b"")
+    assert ZipFile(archive, resolution=4).names == ["film/00.png", "film/01.png", "film/10.png"]
+
+
+def test_what_cannot_be_decompressed_is_named(archive):
+    content = bytearray(archive.read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(mark) + place] |= 1  # the first is said to be encrypted
+    archive.write_bytes(content)
+    with pytest.raises(RunError, match=r"a.zip has no readable film/00.png \(.*encrypted"):
+        ZipFile(archive, resolution=4)[0]
+
+
+def test_a_pipe_instead_of_a_zip_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.zip")
+    with pytest.raises(RunError, match=r"there is no file .*/a.zip"):
+        ZipFile(tmp_path / "a.zip", resolution=4)

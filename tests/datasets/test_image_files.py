@@ -1,5 +1,6 @@
 """Reading, cutting and shrinking images."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,18 @@ def test_a_file_that_is_no_image_is_named(tmp_path, spoil):
 
 def test_a_file_that_is_gone_is_named(tmp_path):
     with pytest.raises(RunError, match=r"/a.png is gone since the folder was listed"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(RunError, match=r"/a.png is no file of an image; remove it"):
+        read_image(tmp_path / "a.png")
+
+
+def test_postscript_is_not_run(tmp_path):
+    (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n")
+    with pytest.raises(RunError, match=r"/a.png is PostScript; convert it to an image"):
         read_image(tmp_path / "a.png")
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from gradloom.engine.data.feed import Fetched, Validation, training_batches
 from gradloom.engine.data.order import Position, mix
 from gradloom.engine.data.rejects import Bad, Rejects
 from gradloom.engine.data.samples import Portion, Seeded
+from gradloom.engine.log import Lines
 from gradloom.errors import RunError
 from making import plan_of
 
@@ -313,6 +315,16 @@ def test_each_bad_sample_is_told_once() -> None:
         "datasets.train: sample 4 (/d/4) cannot be used: OSError: gone; another takes its place (2 of at most 5)",
     ]
     assert ours.indices == [4, 17]
+
+
+def test_a_name_that_is_no_text_is_told_in_a_line_that_a_log_can_hold(tmp_path: Path) -> None:
+    ours, said = rejects(5)
+    ours.note([Bad(3, "sample 3 (/d/a\udcff\n.png)", "OSError: gone")], FULL)
+    assert said[0].startswith(r"datasets.train: sample 3 (/d/a\udcff\n.png) cannot be used: OSError: gone")
+    lines = Lines(tmp_path)
+    lines.say("a\udcff")
+    lines.close()
+    assert (tmp_path / "train.log").read_text() == "a\\udcff\n"
 
 
 def test_bad_samples_are_counted_over_epochs_and_only_once_each() -> None:

@@ -6,6 +6,7 @@ import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ import gradloom
 from gradloom.config.sections import Best, Checkpoints
 from gradloom.engine.log import Lines
 from gradloom.engine.saving import disk
-from gradloom.engine.saving.checkpoint import Damaged, Snapshot, examine, glance, write
+from gradloom.engine.saving.checkpoint import Damaged, Snapshot, examine, glance, seal, write
 from gradloom.engine.saving.shelf import Shelf
+from gradloom.engine.saving.snapshot import give
 from gradloom.engine.saving.weights import Weights
 from gradloom.errors import OptionsError, RunError
 from making import GAN, gan_batch, plan_of, trainer_of, weights
@@ -95,6 +97,29 @@ def test_an_odd_manifest_is_damaged(tmp_path: Path, content: str) -> None:
     (saved(tmp_path) / "manifest.json").write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(Damaged):
         examine(tmp_path / "1")
+
+
+@pytest.mark.parametrize("key", ["format", "files", "iteration", "sound", "metrics", "options"])
+@pytest.mark.parametrize("value", [None, {"state.pt": None}, ...])
+def test_a_manifest_that_is_sealed_anew_has_to_tell_all(tmp_path: Path, key: str, value: object) -> None:
+    folder = trainer_of(GAN).save(tmp_path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["sha256"], manifest[key]
+    if value is not ... and key in ("format", "files", "iteration"):
+        manifest[key] = value
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "sha256": seal(manifest)}))
+    with pytest.raises(Damaged, match=r"has the format|does not tell all that it has to|cannot be read"):
+        glance(folder)
+
+
+@pytest.mark.parametrize("key", ["position", "optimizers", "buffers", "random", "skipped", "speed"])
+def test_a_state_of_another_kind_is_refused_in_a_line(tmp_path: Path, key: str) -> None:
+    """As one by a stranger may be, or by another version."""
+    sound = examine(trainer_of(GAN).save(tmp_path))
+    other = SimpleNamespace(folder=sound.folder, state=lambda: {**sound.state(), key: 3}, weights=sound.weights,
+                            parts=sound.parts, holds=sound.holds)  # fmt: skip
+    with pytest.raises(RunError, match="holds another state than a run of this version writes"):
+        give(trainer_of(GAN), other)  # type: ignore[arg-type]
 
 
 def test_the_latest_is_the_latest_that_is_whole_and_others_are_named(tmp_path: Path) -> None:

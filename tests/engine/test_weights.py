@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gradloom.engine.saving.weights import Weights, _unwrap, fill, read_weights, write_weights
+from gradloom.engine.saving.reading import _unwrap, read_weights
+from gradloom.engine.saving.weights import Weights, fill, write_weights
 from gradloom.errors import RunError
 from making import GAN, MLP, trainer_of, weights
 
@@ -187,6 +188,68 @@ def test_a_file_that_is_no_weights_is_refused_and_runs_nothing(tmp_path: Path, c
         with pytest.raises(RunError, match="w\\."):
             read_weights(tmp_path / name)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", r"w\.pth is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a pointer of Git LFS to the weights"),
+        (b"<!DOCTYPE html>", "cannot be read as weights: it is no file of tensors, or a damaged one"),
+        (b"hello", "cannot be read as weights: it is no file of tensors, or a damaged one"),
+        (pickle.dumps(Evil(), protocol=2), r"holds more than tensors: \S+; save a state_dict\(\) alone"),
+    ],
+    ids=["nothing", "pointer", "page", "words", "program"],
+)
+def test_why_a_file_is_no_weights_is_told_in_a_line(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(RunError, match=why) as refused:
+        read_weights(tmp_path / "w.pth")
+    assert "weights_only" not in str(refused.value)
+
+
+def test_a_wrapper_that_holds_itself_and_names_that_are_none_are_refused(tmp_path: Path) -> None:
+    within: dict[str, Any] = {}
+    within["params"] = within
+    for content in (within, {1: torch.ones(1)}, {"a": torch.ones(2).to_sparse()}):
+        torch.save(content, tmp_path / "w.pth")
+        with pytest.raises(RunError, match="holds no weights of one network"):
+            read_weights(tmp_path / "w.pth")
+
+
+def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is a folder without weights; name a file"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(torch.int8, "integers"), (torch.bool, "integers"), (torch.complex64, "complex numbers")]
+)
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_numbers_of_another_kind_do_not_match(tmp_path: Path, kind: torch.dtype, words: str, name: str) -> None:
+    given = {key: value.to(kind) for key, value in weights(MLP(4, 2)).items()}
+    save_file(given, tmp_path / name) if name == "w.safetensors" else torch.save(given, tmp_path / name)
+    with pytest.raises(RunError, match=rf"0\.weight is of {words}, not of fractions"):
+        fill(MLP(4, 2), read_weights(tmp_path / name))
+    with pytest.raises(RunError, match=r"0\.weight is of \w+( numbers)?, not of fractions"):
+        fill(MLP(4, 2).to("meta"), read_weights(tmp_path / name, "meta"))
+
+
+def test_a_network_may_hold_complex_numbers() -> None:
+    network = nn.Module()
+    network.register_buffer("rows", torch.zeros(2, dtype=torch.complex64))
+    assert fill(network, {"rows": torch.ones(2, dtype=torch.complex64)}) == []
+    with pytest.raises(RunError, match="rows is of fractions, not of complex numbers"):
+        fill(network, {"rows": torch.ones(2)})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_not_started_from(tmp_path: Path, value: float) -> None:
+    tensors = weights(MLP(4, 2))
+    tensors["2.bias"][0] = value
+    torch.save(tensors, tmp_path / "w.pth")
+    with pytest.raises(RunError, match=r"2\.bias: some of these weights are no finite numbers"):
+        trainer_of(GAN, f"path.pretrain_model_generator={tmp_path / 'w.pth'}")
 
 
 def test_written_weights_say_what_builds_the_network(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 import gradloom
 from gradloom.engine.saving.checkpoint import Damaged, examine
+from gradloom.engine.saving.reading import read_weights
 from gradloom.engine.saving.shelf import Shelf
-from gradloom.engine.saving.weights import read_weights
 from making import GAN, trainer_of
 
 HERE = Path(__file__).resolve().parent

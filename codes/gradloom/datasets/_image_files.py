@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -69,22 +69,25 @@ def check_size(image: Tensor, size: int, option: str, file: Path) -> None:
 
 def read_image(file: Path, mode: str = "RGB") -> Tensor:
     """Decode a file, turned as its camera noted; transparency is dropped, but for the mode RGBA."""
-    try:
+    if file.is_file():
         return decode(file, str(file), mode)
-    except FileNotFoundError as error:
-        raise RunError(f"{file} is gone since the folder was listed; restore it, or start again") from error
+    if file.exists():  # reading a pipe might never end
+        raise RunError(f"{file} is no file of an image; remove it")
+    raise RunError(f"{file} is gone since the folder was listed; restore it, or start again")
 
 
 def decode(source: Path | BinaryIO, name: str, mode: str = "RGB") -> Tensor:
     """Decode what messages call by a name."""
     try:
         with Image.open(source) as opened:
+            if opened.format == "EPS":  # another program would run what it says
+                raise RunError(f"{name} is PostScript; convert it to an image")
             if opened.mode.startswith(("I", "F")):
                 raise RunError(f"{name} has more than 8 bits of grey a pixel (mode {opened.mode}); convert it to 8")
             ImageOps.exif_transpose(opened, in_place=True)
             return _pixels(opened.convert(mode)) / 255
-    except FileNotFoundError:
-        raise
+    except UnidentifiedImageError as error:
+        raise RunError(f"{name} cannot be read as an image (it begins like none)") from error
     except (OSError, EOFError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RunError(f"{name} cannot be read as an image ({error})") from error
 

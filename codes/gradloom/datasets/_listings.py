@@ -46,7 +46,7 @@ def _time_of(folder: Path) -> int:
 def _place(folder: Path) -> Path:
     """Where a folder's listing is."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    digest = blake2b(str(folder.absolute()).encode(), digest_size=16).hexdigest()
+    digest = blake2b(os.fsencode(folder.absolute()), digest_size=16).hexdigest()
     return cache / "gradloom" / "listings" / f"{digest}.json"
 
 

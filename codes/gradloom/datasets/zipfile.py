@@ -34,8 +34,7 @@ class ZipFile(Dataset[dict[str, Tensor]]):
 
     def __post_init__(self) -> None:
         self._open: tuple[int, zipfile.ZipFile] | None = None
-        names = [name for name in self._zip().namelist() if PurePosixPath(name).suffix.lower() in EXTENSIONS]
-        self.names = sorted(names)
+        self.names = sorted(info.filename for info in self._zip().infolist() if _is_image(info))
         if not self.names:
             raise RunError(f"{self.path} holds no images; looked for {', '.join(sorted(EXTENSIONS))}")
 
@@ -64,7 +63,7 @@ class ZipFile(Dataset[dict[str, Tensor]]):
     def _image(self, name: str) -> Tensor:
         try:
             content = self._zip().read(name)
-        except (KeyError, OSError, zipfile.BadZipFile) as error:
+        except Exception as error:  # those of zipfile, of any compression, and of what is encrypted
             raise RunError(f"{self.path} has no readable {name} ({error})") from error
         image = F.resize(decode(BytesIO(content), f"{self.path}/{name}"), [self.resolution])
         return normalized(F.center_crop(image, [self.resolution]), "imagenet")
@@ -72,11 +71,19 @@ class ZipFile(Dataset[dict[str, Tensor]]):
     def _zip(self) -> zipfile.ZipFile:
         """The file, opened once in each process, as processes cannot share a place in it."""
         if self._open is None or self._open[0] != os.getpid():
+            if not self.path.is_file():
+                raise RunError(f"there is no file {self.path}")
             try:
                 self._open = os.getpid(), zipfile.ZipFile(self.path)
             except (OSError, zipfile.BadZipFile) as error:
                 raise RunError(f"{self.path} cannot be read as a zip file ({error})") from error
         return self._open[1]
+
+
+def _is_image(info: zipfile.ZipInfo) -> bool:
+    """Whether this is a file named like an image; names that start with a dot are of no images, as in folders."""
+    path = PurePosixPath(info.filename)
+    return not info.is_dir() and path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
 
 
 def other_name(name: str) -> str:

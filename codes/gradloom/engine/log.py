@@ -118,7 +118,7 @@ class Lines(Silent):
     def __init__(self, folder: Path) -> None:
         self._rows, self._superseded = folder / "metrics.jsonl", folder / "metrics.superseded.jsonl"
         self._numbers = self._rows.open("a", encoding="utf-8")
-        self._words = (folder / "train.log").open("a", encoding="utf-8")
+        self._words = (folder / "train.log").open("a", encoding="utf-8", errors="backslashreplace")
         claim(self._words)
 
     def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:

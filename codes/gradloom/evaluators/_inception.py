@@ -2,7 +2,6 @@
 
 import hashlib
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +72,6 @@ def _load(file: Path) -> nn.Module:
         network: nn.Module = FeatureExtractorInceptionV3(
             "inception", ["2048"], feature_extractor_weights_path=str(file)
         )
-    except (UnpicklingError, EOFError, RuntimeError, TypeError) as error:
+    except Exception as error:  # pickle's own errors, and those of what it holds
         raise RunError(f"{file} is not a file of Inception's weights such as {URL_INCEPTION_V3}") from error
     return network

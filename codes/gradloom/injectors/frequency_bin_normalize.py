@@ -25,7 +25,10 @@ class FrequencyBinNormalize(Injector, type="frequency_bin_normalize"):
 
     def setup(self) -> None:
         """Read the file; raise `RunError` where it does not hold two tensors of one size."""
-        held = torch.load(self.stats_file, weights_only=True)
+        try:
+            held = torch.load(self.stats_file, weights_only=True)
+        except Exception as error:  # pickle's own errors, and those of what it holds
+            raise RunError(f"{self.stats_file} cannot be read as a pair of tensors") from error
         if not isinstance(held, tuple | list) or len(held) != 2 or not all(isinstance(one, Tensor) for one in held):
             raise RunError(f"{self.stats_file}: expected a pair of tensors, got {type(held).__name__}")
         shift, scale = (one.flatten() for one in held)

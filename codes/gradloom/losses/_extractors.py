@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Literal
 
 import torch
@@ -119,7 +118,7 @@ def _read(wanted: Need) -> Mapping[str, Tensor]:
             file.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(wanted.url, str(file), file.stem.rsplit("-", 1)[-1], progress=False)
         state: Mapping[str, Tensor] = torch.load(file, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, UnpicklingError, EOFError) as error:
+    except Exception as error:  # pickle's own errors, and those of what it holds, beside those of the way there
         raise RunError(f"could not {f'download {wanted.url} to' if wanted.url else 'read'} {file}: {error}") from error
     return state
 

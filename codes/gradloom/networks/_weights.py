@@ -1,7 +1,6 @@
 """Weights that a part of a network starts from."""
 
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import nn
@@ -17,6 +16,6 @@ def fill(network: nn.Module, file: Path, option: str) -> None:
         raise ValueError(f"{option}: there is no file {file}")
     try:
         network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except (UnpicklingError, EOFError, RuntimeError, TypeError, AttributeError) as error:
+    except Exception as error:  # pickle's own errors, and those of what it holds
         said = " ".join(str(error).split())
         raise ValueError(f"{option}: {file} does not hold weights of this network: {said}") from error

@@ -140,6 +140,15 @@ class Reserved(gradloom.Injector, type="test_uses_values"):
         return x * x.abs().max().item()
 
 
+class Complex(gradloom.Loss, type="test_complex"):
+    """Has an imaginary part."""
+
+    x: gradloom.Read
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.fft(x.flatten()).sum()
+
+
 class Wrong(gradloom.Injector, type="test_raises"):
     """Calls what is not there."""
 
@@ -165,6 +174,13 @@ class Writing(gradloom.Injector, type="test_in_place"):
 def test_a_loss_that_is_no_single_number() -> None:
     report = looked(swapped(PIX, "pix: {type: test_vector, x: drawn}"))
     assert only(report.faults) == ("steps.generator_step.losses.pix: a loss is a single number, got the shape (8,)")
+
+
+def test_a_loss_that_is_no_real_number() -> None:
+    report = looked(swapped(PIX, "pix: {type: test_complex, x: drawn}"))
+    assert only(report.faults) == (
+        "steps.generator_step.losses.pix: a loss is a real number, got a complex one; take its .real or .abs()"
+    )
 
 
 def test_a_loss_that_is_no_tensor() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch.utils.data import Dataset
 
 from gradloom.engine.data.workers import death
-from gradloom.errors import RunError
+from gradloom.errors import RunError, one_line
 from gradloom.plan import plan as planned
 
 _OURS = ("gradloom.engine.data.samples", "gradloom.engine.data.feed", "gradloom.plan.plan")
@@ -75,7 +75,7 @@ class Rejects:
 
 
 def _told(bad: Bad) -> str:
-    return f"{bad.name} cannot be used: {bad.why}"
+    return one_line(f"{bad.name} cannot be used: {bad.why}")
 
 
 def name_of(dataset: Dataset[Any], index: int) -> str:

@@ -162,6 +162,8 @@ def number_of(value: Any, writes: tuple[str, ...] = ()) -> Tensor | str:
         return f"a loss is a single number in a tensor, got a {type(value).__name__}"
     if value.dim():
         return f"a loss is a single number, got the shape {tuple(value.shape)}"
+    if value.is_complex():
+        return "a loss is a real number, got a complex one; take its .real or .abs()"
     return value
 
 

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from gradloom.engine.data.workers import death
 from gradloom.engine.saving import disk
-from gradloom.engine.saving.weights import DESCRIPTION, Weights, read_weights, write_weights
+from gradloom.engine.saving.reading import read_weights
+from gradloom.engine.saving.weights import DESCRIPTION, Weights, write_weights
 from gradloom.engine.sharding import here
 from gradloom.engine.world import World
 from gradloom.errors import RunError
@@ -290,8 +291,10 @@ def glance(folder: Path) -> Checkpoint:
         raise Damaged(f"{folder} is damaged: {MANIFEST} cannot be read ({type(error).__name__}: {error})") from error
     if told != seal(manifest):
         raise Damaged(f"{folder} is damaged: {MANIFEST} is not what was written")
-    if manifest["format"] != _FORMAT:
-        raise Damaged(f"{folder} has the format {manifest['format']}, and only {_FORMAT} is read here")
+    if manifest.get("format") != _FORMAT:
+        raise Damaged(f"{folder} has the format {manifest.get('format')}, and only {_FORMAT} is read here")
+    if not _tells_all(manifest):
+        raise Damaged(f"{folder} is damaged: {MANIFEST} does not tell all that it has to")
     for name, about in files.items():
         file = folder / name
         size = file.stat().st_size if file.is_file() else None
@@ -299,6 +302,14 @@ def glance(folder: Path) -> Checkpoint:
             what = "is missing" if size is None else f"has {size} bytes, not {about['bytes']}"
             raise Damaged(f"{folder} is damaged: {name} {what}")
     return Checkpoint(folder, manifest)
+
+
+def _tells_all(manifest: Mapping[str, Any]) -> bool:
+    files = manifest["files"]
+    whole = isinstance(files, dict) and all(
+        isinstance(about, dict) and {"bytes", "sha256"} <= about.keys() for about in files.values()
+    )
+    return whole and isinstance(manifest.get("iteration"), int) and {"sound", "metrics", "options"} <= manifest.keys()
 
 
 def examine(folder: Path) -> Checkpoint:

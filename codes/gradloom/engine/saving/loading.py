@@ -11,7 +11,8 @@ from torch import nn
 
 from gradloom.config.binding import bind
 from gradloom.config.node import Node, grown
-from gradloom.engine.saving.weights import DESCRIPTION, fill, read_weights
+from gradloom.engine.saving.reading import read_weights
+from gradloom.engine.saving.weights import DESCRIPTION, fill
 from gradloom.engine.taking_part import TakingPart
 from gradloom.errors import Fault, Mark, RunError
 from gradloom.parts import networks

@@ -123,9 +123,19 @@ def give(trainer: Trainer, checkpoint: Checkpoint, lenient: bool = False) -> tup
     Return what did not fit, which only `lenient` allows, and what was kept of the run around the trainer.
 
     Raises:
-        RunError: when it does not fit the options.
+        RunError: when it does not fit the options, or holds what no run of this version writes.
     """
-    state = checkpoint.state()
+    try:
+        return _give(trainer, checkpoint, checkpoint.state(), lenient)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        why = f"{checkpoint.folder} holds another state than a run of this version writes ({what})"
+        raise RunError(f"{why}; resume from another checkpoint") from error
+
+
+def _give(
+    trainer: Trainer, checkpoint: Checkpoint, state: Mapping[str, Any], lenient: bool
+) -> tuple[list[str], Mapping[str, Any]]:
     said = _give_weights(trainer, checkpoint, lenient)
     optimizers = {name: (optimizer, checkpoint.parts(f"optimizer.{name}"))
                   for name, optimizer in trainer.optimizers.items()}  # fmt: skip

@@ -5,22 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import is_zipfile
 
-import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gradloom.config.secrets import masked
 from gradloom.config.sections import Pretrained
+from gradloom.engine.saving.reading import PARALLEL, read_weights
 from gradloom.engine.sharding import is_spread, part_like
 from gradloom.errors import RunError, suggest
 from gradloom.parts import Adopts
 
 DESCRIPTION = "network.json"  # in a folder of parts, what a file's metadata says
-_PARALLEL, _COMPILED = "module.", "_orig_mod."  # what torch's wrappers put before each name
-_WRAPPERS = ("params_ema", "params", "state_dict")  # BasicSR's, with its average first, and Lightning's
 
 
 def start_from(network: nn.Module, pretrained: Pretrained, strict: bool, device: Literal["cpu", "meta"] = "cpu") -> str:
@@ -33,11 +29,20 @@ def start_from(network: nn.Module, pretrained: Pretrained, strict: bool, device:
     try:
         if pretrained.part:
             network = _part(network, pretrained.part)
-        wrong = fill(network, _chosen(read_weights(file, device), pretrained.prefix), strict)
+        tensors = _chosen(read_weights(file, device), pretrained.prefix)
+        wrong = fill(network, tensors, strict)
+        _check_finite({name: tensors[name] for name, _ in network.named_parameters() if name in tensors})
     except RunError as error:
         raise RunError(pretrained.node.fault(str(error))) from error
     which = f"weights of {pretrained.part}" if pretrained.part else "weights"
     return f"{which} from {file}" + (f", but for {_some(wrong)}" if wrong else "")
+
+
+def _check_finite(parameters: Mapping[str, Tensor]) -> None:
+    """See that parameters are numbers; what is no parameter, such as a mask, may be infinite."""
+    odd = [name for name, one in parameters.items() if not one.is_meta and not one.float().isfinite().all()]
+    if odd:
+        raise RunError(f"{_some(odd)}: some of these weights are no finite numbers; start from others")
 
 
 def _part(network: nn.Module, name: str) -> nn.Module:
@@ -72,7 +77,7 @@ def _chosen(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Those whose names begin with a prefix, without it and the dot that may follow."""
     if not prefix:
         return tensors
-    wrapped = prefix.removeprefix(_PARALLEL)  # which reading removes
+    wrapped = prefix.removeprefix(PARALLEL)  # which reading removes
     chosen = {
         name.removeprefix(start).removeprefix("."): value
         for start in (prefix, wrapped)
@@ -91,65 +96,16 @@ def _resolve(pretrained: Pretrained) -> Path:
     return pretrained.file if pretrained.file.exists() or not beside.exists() else beside
 
 
-def read_weights(
-    file: Path, device: Literal["cpu", "meta"] = "cpu", like: Mapping[str, Tensor] | None = None
-) -> dict[str, Tensor]:
-    """Read a network's tensors from a `.safetensors` file, or from a `.pth` of tensors and plain containers.
-
-    On "meta" they have shapes and no values, which takes neither time nor memory. From a folder of parts, each process
-    reads its own of those that are spread in `like`.
-    """
-    if file.is_dir():
-        from gradloom.engine.saving.parts import read_parts  # imports torch's, which takes a second
-
-        return read_parts(file, like or {}, device)
-    if not file.is_file():
-        raise RunError(f"there is no file {file}")
-    try:
-        if file.suffix == ".safetensors":
-            with safe_open(file, "pt") as opened:
-                if device == "meta":
-                    shapes = {key: opened.get_slice(key).get_shape() for key in opened.keys()}  # noqa: SIM118
-                    return {key: torch.empty(shape, device=device) for key, shape in shapes.items()}
-                return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118, not a mapping
-        mapped = device == "meta" and is_zipfile(file)
-        content = torch.load(file, map_location=device, weights_only=True, mmap=mapped)
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read as weights: {error}") from error
-    except Exception as error:  # pickle's own errors, and those of what it holds
-        raise RunError(f"{file} cannot be read safely, since it holds more than tensors: {error}") from error
-    return _unwrap(content, file)
-
-
-def _unwrap(content: Any, file: Path) -> dict[str, Tensor]:
-    while isinstance(content, Mapping) and (
-        found := [one for one in _WRAPPERS if isinstance(content.get(one), Mapping)]
-    ):
-        content = content[found[0]]
-    if isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values()):
-        tensors = dict(content)
-        for prefix in (_PARALLEL, _COMPILED, _PARALLEL):
-            if all(name.startswith(prefix) for name in tensors):
-                tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        return tensors
-    held = ", ".join(map(repr, content)) if isinstance(content, Mapping) else f"a {type(content).__name__}"
-    raise RunError(f"{file} holds no weights of one network; expected names with tensors, got {_short(held)}")
-
-
-def _short(words: str) -> str:
-    return words if len(words) <= 80 else f"{words[:77]}..."
-
-
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True) -> list[str]:
     """Load tensors into a network; return every name and shape that does not match, which `strict` does not allow."""
     own = network.state_dict()
     tensors = network.adopt(tensors) if isinstance(network, Adopts) else tensors
-    fitting = {key: tensors[key] for key in own if key in tensors and tensors[key].shape == own[key].shape}
+    fitting = {key: tensors[key] for key in own if key in tensors and _fits(tensors[key], own[key])}
     wrong = [
         *(f"{key} is missing" for key in own if key not in tensors),
         *(f"{key} is unknown" for key in tensors if key not in own),
         *(
-            f"{key} is {tuple(tensors[key].shape)}, not {tuple(own[key].shape)}"
+            f"{key} is {_told(tensors[key], own[key])}, not {_told(own[key], tensors[key])}"
             for key in own
             if key in tensors and key not in fitting
         ),
@@ -160,6 +116,22 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], strict: bool = True)
         raise RunError("none of the weights matches the network by name and shape")
     network.load_state_dict({key: part_like(own[key], value) for key, value in fitting.items()}, strict=False)
     return wrong
+
+
+def _fits(given: Tensor, own: Tensor) -> bool:
+    """Whether a tensor can be that of a network: of any width, but fractions where the network has fractions."""
+    alike = given.is_complex() == own.is_complex() and (given.is_floating_point() or not own.is_floating_point())
+    return given.shape == own.shape and alike and (own.is_meta or not given.is_meta)
+
+
+def _told(tensor: Tensor, other: Tensor) -> str:
+    """What distinguishes a tensor from another."""
+    if tensor.shape != other.shape:
+        return str(tuple(tensor.shape))
+    if tensor.is_floating_point() != other.is_floating_point() or tensor.is_complex():
+        kind = "complex numbers" if tensor.is_complex() else "fractions" if tensor.is_floating_point() else "integers"
+        return f"of {kind}"
+    return f"{'without' if tensor.is_meta else 'with'} values"
 
 
 def _some(sentences: list[str]) -> str:
