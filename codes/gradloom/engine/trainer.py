@@ -179,8 +179,6 @@ class Trainer:
             bound = self.calls[action.call]
             value, extra = bound.score(micro.state)
             name = f"{routine.step.name}/{action.call.name}"
-            if value.dim():
-                raise RunError(f"{bound.path}: a loss is a single number, got the shape {tuple(value.shape)}")
             _add(metrics, name, value, micro.share)
             for metric, number in extra.items():
                 _add(metrics, f"{name}/{metric}", number, micro.share)
