@@ -253,6 +253,9 @@ class Trainer:
         from gradloom.engine.fit import fit  # with all that a run has and an iteration does not need
         from gradloom.engine.start import start
 
+        if not resume and self.iteration >= self.plan.sections.train.niter:
+            how = "raise train.niter, or begin anew with a new trainer"
+            raise RunError(f"{self.iteration:,} iterations are done already; {how}")
         fit(self, start(self.plan, self.world, resume, allow_changes))
 
     def save(self, folder: str | Path | None = None) -> Path:
