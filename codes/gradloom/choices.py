@@ -1,5 +1,6 @@
 """What options choose by name and build later: networks, datasets and optimizers."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -14,8 +15,23 @@ from gradloom.config.node import Node
 from gradloom.errors import Fault, RunError
 from gradloom.registry import Registry
 
+
+class Datasets(Registry[Dataset[Any]]):
+    """Classes of datasets, which say what a sample holds before they are made."""
+
+    def add(self, name: str, make: Callable[..., Dataset[Any]]) -> None:
+        """Give a class its name, unless its samples cannot be asked for by index, or its `keys` cannot be read."""
+        if isinstance(make, type) and not (hasattr(make, "__len__") and hasattr(make, "__getitem__")):
+            raise TypeError(f"{make.__qualname__}: samples are asked for by index; write __len__ and __getitem__")
+        keys = inspect.getattr_static(make, "keys", None)
+        if isinstance(keys, str | property) or inspect.isfunction(keys):
+            how = 'a tuple such as ("hq",), or a class method that takes the options'
+            raise TypeError(f"{make.__qualname__}.keys is {type(keys).__name__}; write {how}")
+        super().add(name, make)
+
+
 networks = Registry[nn.Module]("network", "gradloom.networks")
-datasets = Registry[Dataset[Any]]("dataset", "gradloom.datasets")
+datasets = Datasets("dataset", "gradloom.datasets")
 optimizers = Registry[Optimizer]("optimizer", "gradloom.optimizers")
 
 T = TypeVar("T")

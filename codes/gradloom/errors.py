@@ -48,12 +48,20 @@ def _shortened(text: str) -> str:
     return re.sub(r"\S{401,}", lambda word: f"{word[0][:397]}...", text)
 
 
+class UnknownName(Fault):
+    """A name that nothing has, unless it belongs to a plugin that could not be brought in."""
+
+
 class OptionsError(Exception):
     """Every fault found in one reading of the options, in the order of the file."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = in_order(faults)
         super().__init__("\n" + "\n".join(map(str, self.faults)))
+
+    def __reduce__(self) -> tuple[type["OptionsError"], tuple[list[Fault]]]:
+        """Let it be copied, and sent to other processes."""
+        return type(self), (self.faults,)
 
 
 class RunError(Exception):

@@ -1,7 +1,7 @@
 """What every part has, whatever its kind: options, ports, a gate, schedules, and parts within it."""
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, dataclass_transform, get_args, get_origin, get_type_hints
@@ -47,6 +47,7 @@ class Part(nn.Module, FromNode):
     ports: ClassVar[dict[str, Port]] = {}
     keyed: ClassVar[frozenset[str]] = frozenset()  # the ports that take one state key, and nothing else
     type_name: ClassVar[str] = ""
+    to_write: ClassVar[Mapping[str, Any]] = {"forward": nn.Module.forward}  # methods that are not there yet
 
     after: Annotated[int, Ge(0)] = 0
     before: int | None = None
@@ -60,7 +61,9 @@ class Part(nn.Module, FromNode):
 
     def __init_subclass__(cls, type: str | None = None) -> None:
         super().__init_subclass__()
+        _check_attributes(cls)
         dataclass(kw_only=True, eq=False, repr=False)(cls)
+        setattr(cls, "__hash__", nn.Module.__hash__)  # noqa: B010  which a second @dataclass would take away
         hints = get_type_hints(cls, include_extras=True)
         cls.ports = {field: port for field, hint in hints.items() if (port := port_of(hint))}
         cls.keyed = frozenset(field for field, hint in hints.items() if hint == Read)
@@ -68,7 +71,7 @@ class Part(nn.Module, FromNode):
             if port is Port.PART and field in vars(cls):
                 delattr(cls, field)  # a default, which would stand before a module of that name
         if type is not None:
-            _check_forward(cls)
+            _check_methods(cls, hints)
             cls.type_name = type
             cls.registry.add(type, cls)
 
@@ -190,8 +193,32 @@ class Part(nn.Module, FromNode):
         return (*self.names_at(Port.NET), *(name for part in self.inner() for name in part.networks()))
 
 
-def _check_forward(cls: type[Part]) -> None:
-    """Refuse a part whose `forward` does not take exactly its ports, but for those it writes."""
+def _check_attributes(cls: type[Part]) -> None:
+    """Refuse what would stand in the way of how a part is made, and options named like what every part has."""
+    if "__init__" in vars(cls):
+        how = "its options are its annotated attributes; judge them in check(), and make what it owns in setup()"
+        raise TypeError(f"{cls.__name__} has an __init__ of its own, but {how}")
+    begun = vars(cls).get("__post_init__")
+    if begun and "__post_init__" not in begun.__code__.co_names:
+        raise TypeError(f"{cls.__name__}.__post_init__ has to call super().__post_init__()")
+    for name in inspect.get_annotations(cls):
+        if inspect.isroutine(getattr(Part, name, None)) or name in nn.Module.__annotations__:
+            raise TypeError(
+                f"{cls.__name__}.{name}: every part has a {name!r}; write '{name}_', the option stays {name!r}"
+            )
+
+
+def _check_methods(cls: type[Part], hints: Mapping[str, Any]) -> None:
+    """Refuse a part without a method that it needs, and one whose `forward` does not take exactly its ports.
+
+    Ports that it writes are not given to `forward`.
+    """
+    for name, unwritten in cls.to_write.items():
+        if getattr(cls, name, None) is unwritten:
+            raise TypeError(f"{cls.__name__} has no method {name!r}")
+    for name in ("after", "before", "every"):
+        if hints[name] != get_type_hints(Part, include_extras=True)[name]:
+            raise TypeError(f"{cls.__name__}.{name}: {name!r} says when any part is on; choose another name")
     takes = set(inspect.signature(cls.forward).parameters) - {"self"}
     ports = {field for field, port in cls.ports.items() if port is not Port.WRITE}
     if takes != ports:

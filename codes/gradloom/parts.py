@@ -102,6 +102,8 @@ class Evaluator(Part):
         """Name and value of every metric."""
         raise NotImplementedError
 
+    to_write = {**Part.to_write, "compute": compute}
+
     def images(self) -> Mapping[str, Tensor]:
         """Images to show, by name: (count, channels, height, width) in the range of `logger.visuals`."""
         return {}

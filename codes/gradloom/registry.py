@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from gradloom.config.left_out import why_left_out
 from gradloom.config.node import Node
-from gradloom.errors import Fault, suggest
+from gradloom.errors import Fault, UnknownName, suggest
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -40,6 +40,8 @@ class Registry(Generic[T]):
 
     def register(self, name: str) -> Callable[[C], C]:
         """Decorate a class that names itself in no other way, such as a network or a dataset."""
+        if not isinstance(name, str):
+            raise TypeError(f'@register stands without a name before {name.__name__}; write @register("a_name")')
 
         def decorate(make: C) -> C:
             self.add(name, make)
@@ -79,7 +81,8 @@ class Registry(Generic[T]):
             return None
         found = self.find(chosen.value)
         if found is None:
-            faults.append(chosen.fault(f"no {self.kind} is called {chosen.value!r}; {self._hint(chosen.value)}"))
+            why = f"no {self.kind} is called {chosen.value!r}; {self._hint(chosen.value)}"
+            faults.append(UnknownName(chosen.mark, chosen.path, why))
         return found
 
     def _hint(self, name: str) -> str:

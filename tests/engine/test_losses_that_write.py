@@ -6,6 +6,7 @@ from torch import Tensor
 
 import gradloom
 from gradloom import Loss, Read, Write
+from gradloom.engine.calls import number_of
 from gradloom.engine.preflight.look import look_ahead
 from gradloom.errors import OptionsError
 from looking import lines
@@ -86,3 +87,10 @@ def test_it_is_read_only_where_it_is_written() -> None:
         plan_of(RUN.replace("out: rest}", "out: rest, after: 2}"))
     with pytest.raises(OptionsError, match="writes 'lq', already written by the dataset"):
         plan_of(RUN.replace("out: rest}", "out: lq}").replace("real: rest", "real: lq"))
+
+
+def test_one_that_returns_a_number_alone_is_told_what_is_missing() -> None:
+    told = number_of(torch.tensor(1.0), ("rest",))
+    assert (
+        told == "a loss returns a number, or a number and a mapping of metrics, then what it writes, rest, not a Tensor"
+    )

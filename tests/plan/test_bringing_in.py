@@ -1,9 +1,11 @@
 """Python files that options bring in, and the names that they may take."""
 
+import pickle
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import gradloom
 from gradloom.parts import Injector
@@ -81,6 +83,76 @@ def test_a_plugin_that_failed_is_read_again(tmp_path: Path) -> None:
     assert refused(tmp_path, f"plugins: [mine.py]\n{SOUND}")
     (tmp_path / "mine.py").write_text(HALVE.format(name="halve_later"))
     assert refused(tmp_path, f"plugins: [mine.py]\n{SOUND}") == []
+
+
+def halved(plan: gradloom.Plan) -> float:
+    return float(plan.steps[0].injectors[-1].part(in_=torch.ones(())))
+
+
+USED = "steps.generator_step.injectors.halved={type: halve_again, in: fake, out: halved}"
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    for divisor in (2, 4):
+        (tmp_path / "mine.py").write_text(HALVE.format(name="halve_again").replace("/ 2", f"/ {divisor}"))
+        assert halved(load(tmp_path, f"plugins: [mine.py]\n{SOUND}", USED)) == 1 / divisor
+
+
+def test_two_folders_may_have_plugins_of_one_name_in_turn(tmp_path: Path) -> None:
+    for divisor in (2, 4):
+        (tmp_path / str(divisor)).mkdir()
+        text = HALVE.format(name="halve_again").replace("/ 2", f"/ {divisor}")
+        (tmp_path / str(divisor) / "mine.py").write_text(text)
+    for divisor in (2, 4, 2):
+        assert halved(load(tmp_path / str(divisor), f"plugins: [mine.py]\n{SOUND}", USED)) == 1 / divisor
+
+
+def test_two_plugins_of_one_file_have_names_of_their_own(tmp_path: Path) -> None:
+    for name in ("one.py", "two.py"):
+        (tmp_path / name).write_text(HALVE.format(name="halve_again"))
+    assert refused(tmp_path, f"plugins: [one.py, two.py]\n{SOUND}", USED) == [
+        "x.yml:1:19: plugins[1]: one.py has the injector 'halve_again' too; name one of them otherwise"
+    ]
+
+
+def test_names_of_a_plugin_that_failed_are_not_told_as_unknown(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise ValueError('not yet')")
+    told = refused(tmp_path, f"plugins: [mine.py]\n{SOUND}", USED, "train.niter=few")
+    assert [line.partition(": ")[2].partition(":")[0] for line in told] == ["train.niter", "plugins[0]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("mine", "mine.py"), ("pack", "pack/__init__.py"), ("./pack/", "./pack/__init__.py")]
+)
+def test_a_file_named_as_a_module_is_told(tmp_path: Path, name: str, meant: str) -> None:
+    (tmp_path / "mine.py").write_text("")
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("")
+    (told,) = refused(tmp_path, f"plugins: [{name}]\n{SOUND}")
+    assert told.endswith(f"; write {meant}")
+    assert refused(tmp_path, f"plugins: [{meant}]\n{SOUND}") == []
+
+
+def test_files_of_a_folder_import_one_another(tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("from . import mine")
+    (tmp_path / "pack" / "by.py").write_text("DIVISOR = 8")
+    text = HALVE.format(name="halve_again").replace("/ 2", "/ DIVISOR")
+    (tmp_path / "pack" / "mine.py").write_text(
+        text.replace("import gradloom\n", "import gradloom\nfrom .by import DIVISOR\n", 1)
+    )
+    assert halved(load(tmp_path, f"plugins: [pack/__init__.py]\n{SOUND}", USED)) == 1 / 8
+
+
+def test_a_class_registered_without_a_name_is_refused() -> None:
+    with pytest.raises(TypeError, match=r'@register stands without a name before Tool; write @register\("a_name"\)'):
+        Registry[object]("tool").register(Tool)  # type: ignore[arg-type]
+
+
+def test_faults_can_be_sent_to_other_processes(tmp_path: Path) -> None:
+    with pytest.raises(gradloom.OptionsError) as refused:
+        load(tmp_path, SOUND, "train.niter=few")
+    assert pickle.loads(pickle.dumps(refused.value)).faults == refused.value.faults
 
 
 def test_no_dotted_name_elsewhere_imports_anything(tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 """Each kind of extension takes one file, brought in by `plugins`, and no other edit."""
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import gradloom
+from gradloom.engine.preflight.look import look_ahead
 
 PARTS = {
     "blend.py": '''
@@ -165,3 +170,132 @@ def test_a_part_whose_ports_do_not_match_is_refused_when_it_is_defined() -> None
 
             def forward(self, reel):  # type: ignore[no-untyped-def]
                 return reel.mean()
+
+
+OWN = "from gradloom import Loss, Read\n\nclass Mine(Loss, type='plugin_mine'):\n    value: Read\n\n"
+FORWARD = "    def forward(self, value):\n        return value.mean()\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("", "Mine has no method 'forward'"),
+        (
+            f"    def __init__(self, value):\n        self.value = value\n{FORWARD}",
+            "Mine has an __init__ of its own, but",
+        ),
+        (f"    def __post_init__(self):\n        self.a = 2\n{FORWARD}", "has to call super().__post_init__()"),
+        (f"    reads: float = 1\n{FORWARD}", "Mine.reads: every part has a 'reads'; write 'reads_'"),
+        (f"    training: bool = True\n{FORWARD}", "Mine.training: every part has a 'training'; write 'training_'"),
+        (f"    every: str = 'x'\n{FORWARD}", "Mine.every: 'every' says when any part is on; choose another name"),
+    ],
+)
+def test_a_part_that_could_not_work_is_refused_when_it_is_defined(body: str, message: str) -> None:
+    with pytest.raises(TypeError) as refused:
+        exec(OWN + body, {"__name__": "a_plugin"})
+    assert message in str(refused.value)
+
+
+def test_an_evaluator_without_numbers_is_refused_when_it_is_defined() -> None:
+    with pytest.raises(TypeError, match="Silent has no method 'compute'"):
+
+        class Silent(gradloom.Evaluator, type="plugin_silent"):
+            """Forgets to say what it found."""
+
+            value: gradloom.Read
+
+            def forward(self, value):  # type: ignore[no-untyped-def]
+                return value
+
+
+def test_a_part_may_be_called_a_dataclass_once_more() -> None:
+    @dataclass
+    class Twice(gradloom.Loss, type="plugin_twice"):
+        """A dataclass already."""
+
+        value: gradloom.Read
+
+        def forward(self, value):  # type: ignore[no-untyped-def]
+            return value.mean()
+
+    part = Twice(value="x")
+    assert [*part.whole()] == [part]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("error.item()", "a loss is a single number in a tensor, got a float"),
+        ("error, {'worst': error.item()}", "single numbers in tensors; 'worst' is a float"),
+        ("error, {'each': (real - fake).detach()}", r"single numbers in tensors; 'each' has the shape (5, 2)"),
+        ("error, error", "a number and a mapping of metrics, not 2 values"),
+    ],
+)
+def test_what_a_loss_wrongly_returns_is_told_with_its_place(options: Path, returned: str, message: str) -> None:
+    loss = PARTS["quartic.py"].replace('"plugin_quartic"', '"plugin_wrong_loss"')
+    body = (
+        loss.partition("        return ")[0]
+        + f"        error = (real - fake).abs().mean()\n        return {returned}\n"
+    )
+    (options.parent / "quartic.py").write_text(body)
+    trainer = gradloom.ExtensibleTrainer(
+        gradloom.load(options, set=["steps.fit.losses.near.type=plugin_wrong_loss"]), device="cpu"
+    )
+    with pytest.raises(gradloom.RunError) as failed:
+        trainer.train_step({"x": torch.randn(5, 2), "y": torch.ones(5, 2)})
+    assert str(failed.value).startswith("steps.fit.losses.near: ")
+    assert message in str(failed.value)
+
+
+def test_who_fits_again_is_told_before_the_finished_run_is_moved_aside(options: Path) -> None:
+    trainer = gradloom.ExtensibleTrainer(gradloom.load(options), device="cpu")
+    trainer.fit()
+    with pytest.raises(gradloom.RunError, match=r"12 iterations are done already; raise train\.niter"):
+        trainer.fit()
+    assert [run.name for run in (options.parent / "runs").iterdir()] == ["plugged"]
+    with pytest.raises(gradloom.RunError, match="is a whole checkpoint; name a file in it"):
+        gradloom.load_network(options.parent / "runs" / "plugged" / "checkpoints" / "12")
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("3.5", "eval.evaluators.spread: compute() returns numbers by name, got a float"),
+        ("{'low': 'few'}", "eval.evaluators.spread: compute() returns numbers; 'low' is none: could not convert"),
+    ],
+)
+def test_what_an_evaluator_wrongly_computes_is_told_with_its_place(options: Path, returned: str, message: str) -> None:
+    body = PARTS["spread.py"].replace("plugin_spread", "plugin_odd").partition("        return {")[0]
+    (options.parent / "spread.py").write_text(f"{body}        return {returned}\n")
+    plan = gradloom.load(options, set=["eval.evaluators.spread.type=plugin_odd"])
+    with pytest.raises(gradloom.RunError) as failed:
+        gradloom.ExtensibleTrainer(plan, device="cpu").fit()
+    assert message in str(failed.value)
+
+
+def test_a_method_that_takes_something_else_is_found_before_the_run(options: Path) -> None:
+    text = (
+        PARTS["line.py"].replace("plugin_line", "plugin_bent")
+        + "\n    def update_for_step(self, step, folder):\n        pass\n"
+    )
+    (options.parent / "line.py").write_text(text)
+    report = look_ahead(gradloom.load(options, set=["networks.line.which_model=plugin_bent"]), torch.device("cpu"))
+    (fault,) = report.faults
+    assert fault.path == "networks.line"
+    assert fault.message.startswith("its method 'update_for_step' is given iteration, but: missing a required argument")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"keys": "hq"}, 'keys is str; write a tuple such as ("hq",), or a class method that takes the options'),
+        ({"keys": property(lambda self: ("hq",))}, "keys is property; write a tuple"),
+        ({"keys": lambda self: ("hq",)}, "keys is function; write a tuple"),
+        ({"__len__": None, "__getitem__": None}, ""),
+    ],
+)
+def test_a_dataset_that_cannot_be_asked_is_refused_when_it_is_defined(body: dict[str, Any], message: str) -> None:
+    parents = (torch.utils.data.Dataset,) if message else (torch.utils.data.IterableDataset,)
+    methods = {"__len__": lambda self: 1, **body} if message else {}
+    with pytest.raises(TypeError, match=re.escape(message or "samples are asked for by index; write __len__ and")):
+        gradloom.datasets.register("plugin_odd_data")(type("Odd", parents, methods))

@@ -74,10 +74,13 @@ class Bound(Gathered):
             error.add_note(f"in {self.path}, with {_shapes(values)}")
             raise
 
-    def score(self, state: State) -> tuple[Any, Mapping[str, Tensor]]:
+    def score(self, state: State) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Call a loss, store what it writes, and return its number and its metrics."""
         value = self(state)
-        number, metrics, *written = value if isinstance(value, tuple) else (value, {})
+        number = number_of(value, self.writes)
+        if isinstance(number, str):
+            raise RunError(f"{self.path}: {number}")
+        _, metrics, *written = value if isinstance(value, tuple) else (value, {})
         state.update(zip(self.writes, written, strict=True))
         return number, metrics
 
@@ -91,6 +94,31 @@ class Bound(Gathered):
             got = f"{len(value)} values" if isinstance(value, tuple | list) else type(value).__name__
             raise RunError(f"{self.path}: expected {len(self.writes)} values for {', '.join(self.writes)}, got {got}")
         state.update(zip(self.writes, value, strict=False))
+
+
+def number_of(value: Any, writes: tuple[str, ...] = ()) -> Tensor | str:
+    """A loss's single number, or what is wrong with what it returned."""
+    if isinstance(value, tuple) or writes:
+        returned = value if isinstance(value, tuple) else (value,)
+        if len(returned) != 2 + len(writes) or not isinstance(returned[1], Mapping):
+            also = f", then what it writes, {', '.join(writes)}" if writes else ""
+            count = f"{len(returned)} values" if len(returned) > 1 else f"a {type(value).__name__}"
+            return f"a loss returns a number, or a number and a mapping of metrics{also}, not {count}"
+        odd = [name for name, metric in returned[1].items() if not isinstance(metric, Tensor) or metric.dim()]
+        if odd:
+            return f"its metrics have to be single numbers in tensors; {odd[0]!r} {_is(returned[1][odd[0]])}"
+        value = returned[0]
+    if not isinstance(value, Tensor):
+        return f"a loss is a single number in a tensor, got a {type(value).__name__}"
+    if value.dim():
+        return f"a loss is a single number, got the shape {tuple(value.shape)}"
+    if value.is_complex():
+        return "a loss is a real number, got a complex one; take its .real or .abs()"
+    return value
+
+
+def _is(value: Any) -> str:
+    return f"has the shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"is a {type(value).__name__}"
 
 
 def _writes_one(part: Part) -> bool:

@@ -181,8 +181,6 @@ class Trainer:
             bound = self.calls[action.call]
             value, extra = bound.score(micro.state)
             name = f"{routine.step.name}/{action.call.name}"
-            if value.dim():
-                raise RunError(f"{bound.path}: a loss is a single number, got the shape {tuple(value.shape)}")
             _add(metrics, name, value, micro.share)
             for metric, number in extra.items():
                 _add(metrics, f"{name}/{metric}", number, micro.share)
@@ -261,6 +259,9 @@ class Trainer:
         from gradloom.engine.fit import fit  # with all that a run has and an iteration does not need
         from gradloom.engine.start import start
 
+        if not resume and self.iteration >= self.plan.sections.train.niter:
+            how = "raise train.niter, or begin anew with a new trainer"
+            raise RunError(f"{self.iteration:,} iterations are done already; {how}")
         fit(self, start(self.plan, self.world, resume, allow_changes))
 
     def save(self, folder: str | Path | None = None) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from gradloom.config.document import Document, read
 from gradloom.config.node import Node
 from gradloom.config.sections import Sections, sections
-from gradloom.errors import Fault, OptionsError, closest, in_order, suggest
+from gradloom.errors import Fault, OptionsError, UnknownName, closest, in_order, suggest
 from gradloom.plan.applying import application
 from gradloom.plan.dataflow import Writers, check, reached, unread
 from gradloom.plan.measures import measures
@@ -38,14 +38,15 @@ def compile(document: Document) -> Plan:
     bound = sections(document, faults)
     if document.root is None or bound is None:
         raise OptionsError(faults)
+    before = len(faults)
     bring_in(document.root.get("plugins"), faults)
-    plan = _plan(document, document.root, bound, faults)
+    plan = _plan(document, document.root, bound, faults, unread_plugins=len(faults) > before)
     if plan is None:
         raise OptionsError(faults)
     return plan
 
 
-def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault]) -> Plan | None:
+def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault], unread_plugins: bool) -> Plan | None:
     """Put the pieces together, and follow the state through all of them; None when there is any fault."""
     pieces = Pieces(root, bound)
     scheme = pieces.lr_scheme()
@@ -58,7 +59,7 @@ def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault]) 
         pieces.faults += applied.faults
     check_watched(pieces)
     check_spread(pieces)
-    faults += pieces.faults
+    faults += [fault for fault in pieces.faults if not (unread_plugins and isinstance(fault, UnknownName))]
     if faults:
         return None
     wanted = {key for measure in measured for call in (*measure.calls, *measure.injectors) for key in call.reads}

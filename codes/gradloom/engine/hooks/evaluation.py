@@ -16,6 +16,7 @@ from gradloom.engine.data.rejects import Rejects
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.hooks.images import show
 from gradloom.engine.measuring import Abandoned, Measuring
+from gradloom.errors import RunError
 from gradloom.parts import Evaluator
 from gradloom.plan.plan import Call, Measure
 from gradloom.plan.validation import totals
@@ -117,11 +118,25 @@ class Evaluation(Hook):
 def _take_in(outcome: Outcome, measure: Measure, calls: Sequence[Call[Evaluator]]) -> None:
     """Add what all batches amount to."""
     for call in calls:
-        found = {_title(call, metric): float(value) for metric, value in call.part.compute().items()}
+        found = {_title(call, metric): value for metric, value in _numbers(call).items()}
         outcome.values |= found
         if found:
             outcome.notes[next(iter(found))] = _protocol(measure, call)
         outcome.pictures |= {f"{call.name}/{key}": images for key, images in call.part.images().items()}
+
+
+def _numbers(call: Call[Evaluator]) -> dict[str, float]:
+    """What an evaluator computes, as numbers by name."""
+    found = call.part.compute()
+    if not isinstance(found, Mapping):
+        raise RunError(f"{call.path}: compute() returns numbers by name, got a {type(found).__name__}")
+    numbers = {}
+    for name, value in found.items():
+        try:
+            numbers[name] = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise RunError(f"{call.path}: compute() returns numbers; {name!r} is none: {error}") from error
+    return numbers
 
 
 def _title(call: Call[Any], metric: str) -> str:

@@ -16,6 +16,7 @@ from gradloom.engine.preflight.words import in_plain_words
 from gradloom.engine.recomputing import recompute
 from gradloom.engine.saving.weights import start_average_from, start_from
 from gradloom.engine.sharding import refuse_second_gradients
+from gradloom.engine.taking_part import TakingPart
 from gradloom.errors import RunError
 from gradloom.plan.plan import Network, Plan
 
@@ -56,6 +57,7 @@ def build(plan: Plan, findings: Findings, processes: int) -> Models:
                 module = share_statistics(module, _Company(processes))
             except ValueError as error:
                 findings.fault(network.sync_batchnorm.fault(str(error)))
+        _check_taking_part(network, module, findings)
         freeze_marked(module)
         models.networks[name] = module if network.trainable else module.eval().requires_grad_(False)
         averaged = name in trained and network.ema
@@ -95,6 +97,14 @@ def _built(network: Network, findings: Findings) -> nn.Module | None:
         message = f"{network.which_model} cannot be built: {in_plain_words(error)}"
         findings.fault(network.recipe.node.fault(message))
         return None
+
+
+def _check_taking_part(network: Network, module: nn.Module, findings: Findings) -> None:
+    """See that methods that the trainer will call take what they will be given."""
+    try:
+        TakingPart({network.name: module})
+    except RunError as error:
+        findings.fault(network.recipe.node.fault(str(error).removeprefix(f"networks.{network.name}: ")))
 
 
 def _check_weights(network: Network, models: Models, strict: bool, findings: Findings) -> None:

@@ -148,25 +148,6 @@ def _absent_needs(call: Call[Any], findings: Findings) -> bool:
     return bool(absent) or (bool(needs) and isinstance(call.part, Evaluator))
 
 
-def number_of(value: Any, writes: tuple[str, ...] = ()) -> Tensor | str:
-    """A loss's single number, or what is wrong with what it returned."""
-    if isinstance(value, tuple):
-        if len(value) != 2 + len(writes) or not isinstance(value[1], Mapping):
-            also = f", then what it writes, {', '.join(writes)}" if writes else ""
-            return f"a loss returns a number, or a number and a mapping of metrics{also}, not {len(value)} values"
-        odd = [name for name, metric in value[1].items() if not isinstance(metric, Tensor)]
-        if odd:
-            return f"its metrics have to be tensors; {odd[0]!r} is a {type(value[1][odd[0]]).__name__}"
-        value = value[0]
-    if not isinstance(value, Tensor):
-        return f"a loss is a single number in a tensor, got a {type(value).__name__}"
-    if value.dim():
-        return f"a loss is a single number, got the shape {tuple(value.shape)}"
-    if value.is_complex():
-        return "a loss is a real number, got a complex one; take its .real or .abs()"
-    return value
-
-
 def detached(value: Any) -> Any:
     """Cut tensors, in containers of any depth, from their graph."""
     if isinstance(value, Tensor):

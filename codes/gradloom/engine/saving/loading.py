@@ -53,6 +53,8 @@ def _description(file: Path) -> Node:
 
 def _metadata(file: Path) -> Mapping[str, str]:
     """What stands beside the tensors, in a file or in a folder of parts."""
+    if (file / "manifest.json").is_file():
+        raise RunError(f"{file} is a whole checkpoint; name a file in it, such as {file / 'generator.safetensors'}")
     if file.is_dir():
         try:
             told: Mapping[str, str] = json.loads((file / DESCRIPTION).read_text())
