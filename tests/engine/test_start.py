@@ -181,6 +181,27 @@ def test_the_latest_is_chosen_by_the_first(tmp_path: Path) -> None:
         assert end.checkpoint.iteration == 10
 
 
+@pytest.mark.parametrize(("told", "message"), [
+    ({"WORLD_SIZE": "two"}, "the environment's WORLD_SIZE is 'two', not a whole number; start all with torchrun, or"),
+    ({"WORLD_SIZE": "2", "RANK": "-1"}, "the environment's RANK is '-1', not a whole number; start all with torchrun"),
+    ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK is 2 and WORLD_SIZE 2, but processes are numbered from 0; start all with"),
+    ({"RANK": "1"}, "RANK is 1 and WORLD_SIZE 1, but processes are numbered from 0; start all with torchrun, or unset"),
+    ({"WORLD_SIZE": "0"}, "RANK is 0 and WORLD_SIZE 0, but processes are numbered from 0; start all with torchrun, or"),
+])  # fmt: skip
+def test_an_environment_that_cannot_be_is_told(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, str], message: str
+) -> None:
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RunError, match=f"^{message}"):
+        World(device="cpu")
+
+
+def test_what_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert World(device="cpu").processes == 1
+
+
 @pytest.fixture
 def restarted(monkeypatch: pytest.MonkeyPatch) -> World:
     """The world of a process that a launcher started in the place of another."""
