@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +22,8 @@ from gradloom.errors import Fault, OptionsError, RunError
 from gradloom.plan.plan import Plan
 
 T = TypeVar("T")
+
+_PATIENCE = 5  # minutes that a process which refuses waits for the others, who may be slow to get as far
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ def start(plan: Plan, world: World, resume: str | Path | bool = False, allow_cha
         RunError: when there is no such checkpoint, or it is damaged.
         OptionsError: when a run would fail, or networks or steps have changed since the checkpoint.
     """
+    _together(world, lambda: None)  # others may have found faults already: see `refuse_everywhere`
     asked = resume or plan.sections.path.resume_state
     check_options(plan, world, resume=bool(asked), allow_changes=allow_changes)
     news: list[str] = []
@@ -54,6 +59,19 @@ def start(plan: Plan, world: World, resume: str | Path | bool = False, allow_cha
     begun = _together(world, lambda: _looked(plan, world, checkpoint, allow_changes, restarted, news))
     check_data(begun.report.datasets, world)
     return begun
+
+
+def refuse_everywhere(faults: Iterable[Fault]) -> None:
+    """Have those processes refuse, too, that find nothing wrong with what this one was given, if they come to start."""
+    with suppress(RunError):
+        world = World(device="cpu", patience=_PATIENCE)
+        with suppress(OptionsError):
+            _together(world, partial(_refuse, faults))
+        world.leave()
+
+
+def _refuse(faults: Iterable[Fault]) -> None:
+    raise OptionsError(faults)
 
 
 def _looked(
