@@ -40,7 +40,7 @@ def _main(given: list[str]) -> int:
     document = read(options.opt, options.set)
     told = _tell(_cheap(document), ())
     if document.root is None or document.doubtful:  # what else is wrong depends on what the text was to say
-        return _refuse(len(told))
+        return _refuse_everywhere(options, told)
     return _compile_and_run(document, options, told)
 
 
@@ -131,6 +131,15 @@ def _refuse(count: int) -> int:
     return REFUSED
 
 
+def _refuse_everywhere(options: argparse.Namespace, told: list[Fault]) -> int:
+    """Refuse, and let other processes of the same training know, which may have been given something else."""
+    if options.verb == "train" and not options.show and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        from gradloom.engine.start import refuse_everywhere
+
+        refuse_everywhere(told)
+    return _refuse(len(told))
+
+
 def _compile_and_run(document: Document, options: argparse.Namespace, told: list[Fault]) -> int:
     from gradloom.plan.compile import compile
     from gradloom.plan.drawing import listing, mermaid
@@ -138,7 +147,7 @@ def _compile_and_run(document: Document, options: argparse.Namespace, told: list
     try:
         plan = compile(document)
     except OptionsError as error:
-        return _refuse(len(_tell(error.faults, told)))
+        return _refuse_everywhere(options, _tell(error.faults, told))
     for notice in plan.notices:
         print(f"notice: {notice}", file=sys.stderr)
     if options.show:

@@ -1,5 +1,6 @@
 """What several processes agree on before they start, with threads in their places."""
 
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from threading import Barrier, Thread
@@ -24,6 +25,12 @@ datasets:
   train: {{mode: random_dataset, hq_shape: [1, 8, 8], batch_size: 4}}
 train: {{niter: 100}}
 """
+EVALUATED = f"""{OPTIONS}
+eval:
+  evaluators:
+    mean: {{type: mean, value: fake}}
+"""
+EVALUATED = EVALUATED.replace("train: {mode", "val: {mode: random_dataset, hq_shape: [1, 8, 8]}\n  train: {mode", 1)
 
 
 class Thought(World):
@@ -90,12 +97,48 @@ def test_a_fault_in_all_is_said_once(tmp_path: Path) -> None:
         assert "in process" not in fault.message
 
 
-def test_other_options_in_one_process_are_refused(tmp_path: Path) -> None:
-    here, there = plan(tmp_path), plan(tmp_path, "train.manual_seed=1")
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("train.manual_seed=1", "train.manual_seed is 1, and 0 of the first"),
+        ("logger.print_freq=7", "logger.print_freq is 7, and 100 of the first"),
+        ("precision=bf16", "precision is bf16, and fp32 of the first"),
+        ("checkpoints.best={metric: mean}", "checkpoints.best is missing, and None of the first, checkpoints.best.me"),
+        ("datasets.train.drop_last=false", "datasets.train.drop_last is False, and True of the first"),
+        (
+            "eval.evaluators.more={type: mean, value: fake}",
+            "eval.evaluators.more is mean val None always, and missing of",
+        ),
+        ("steps.generator_step.clip_grad_norm=1", "steps.generator_step is not that of the first"),
+    ],
+)
+def test_other_options_in_one_process_are_refused(tmp_path: Path, change: str, told: str) -> None:
+    here, there = (plan_of(EVALUATED, f"path.experiments_root={tmp_path}", *one) for one in ([], [change]))
     for end in started(*[lambda world, one=one: start(one, world) for one in (here, here, there)]):
         assert isinstance(end, RunError)
-        assert str(end).startswith("process 2 on ")
-        assert "other networks, steps, batch sizes or train options" in str(end)
+        assert str(end).startswith(f"process 2 on {platform.node()}: {told}")
+        assert str(end).endswith("; give all the same file, --set, --resume and libraries")
+
+
+def test_all_have_to_be_asked_to_resume(tmp_path: Path) -> None:
+    one = plan(tmp_path)
+    for end in started(lambda world: start(one, world, "auto"), lambda world: start(one, world)):
+        assert isinstance(end, RunError)
+        assert "--resume is False, and True of the first" in str(end)
+
+
+def test_what_is_a_machines_own_may_differ(tmp_path: Path) -> None:
+    here, there = plan(tmp_path), plan(tmp_path, "gpu_ids=[]", "datasets.train.n_workers=1", "use_tb_logger=false")
+    for end in started(lambda world: start(here, world), lambda world: start(there, world)):
+        assert isinstance(end, Start)
+
+
+def test_all_machines_need_as_much_data(tmp_path: Path) -> None:
+    here, there = plan(tmp_path, "datasets.train.length=8"), plan(tmp_path, "datasets.train.length=9")
+    for end in started(lambda world: start(here, world), lambda world: start(there, world)):
+        assert isinstance(end, RunError)
+        what = f"process 1 on {platform.node()} finds 9 samples of datasets.train, and the first 8"
+        assert str(end) == f"{what}; all machines need the same data"
 
 
 def missing(folder: Path) -> Checkpoint:
@@ -136,6 +179,27 @@ def test_the_latest_is_chosen_by_the_first(tmp_path: Path) -> None:
         assert isinstance(end, Start)
         assert end.checkpoint is not None
         assert end.checkpoint.iteration == 10
+
+
+@pytest.mark.parametrize(("told", "message"), [
+    ({"WORLD_SIZE": "two"}, "the environment's WORLD_SIZE is 'two', not a whole number; start all with torchrun, or"),
+    ({"WORLD_SIZE": "2", "RANK": "-1"}, "the environment's RANK is '-1', not a whole number; start all with torchrun"),
+    ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK is 2 and WORLD_SIZE 2, but processes are numbered from 0; start all with"),
+    ({"RANK": "1"}, "RANK is 1 and WORLD_SIZE 1, but processes are numbered from 0; start all with torchrun, or unset"),
+    ({"WORLD_SIZE": "0"}, "RANK is 0 and WORLD_SIZE 0, but processes are numbered from 0; start all with torchrun, or"),
+])  # fmt: skip
+def test_an_environment_that_cannot_be_is_told(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, str], message: str
+) -> None:
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RunError, match=f"^{message}"):
+        World(device="cpu")
+
+
+def test_what_is_set_to_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert World(device="cpu").processes == 1
 
 
 @pytest.fixture

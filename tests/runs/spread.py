@@ -39,10 +39,25 @@ _CLIPPED = ("train.mega_batch_factor=2", "steps.generator_step.clip_grad_norm=0.
             "steps.discriminator_step.clip_grad_eps=0.01", "steps.discriminator_step.optimizer=sgd",
             "steps.discriminator_step.optimizer_params.momentum=0.9")  # fmt: skip
 
+
+@gradloom.networks.register("test_either")
+class Either(nn.Module):
+    """Latents (B, 4) to points (B, 2); has a layer for some samples only, which a process without any does not use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.common, self.extra = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, z: Tensor) -> Tensor:
+        marks = z[:, :1] > 1
+        return self.common(z) + self.extra(z) * marks if marks.any() else self.common(z)
+
+
 CASES: dict[str, tuple[str, ...]] = {
     "both": _BOTH,
     "one": (*_CLIPPED, "networks.generator.strategy=fsdp"),
     "together": (*_TOGETHER, "networks.discriminator.strategy=fsdp"),
+    "unused": ("networks.generator={which_model: test_either}", "networks.discriminator.strategy=fsdp"),
     "none": (),
 }
 """What is changed of `GAN`, by name."""

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from alongside import alongside
+from gradloom.engine.smoke import smoke
+from making import IMAGE_GAN
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -39,3 +43,12 @@ def test_what_would_fail_fails(tmp_path: Path, change: str, code: int, message: 
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_share_what_is_tried(tmp_path: Path) -> None:
+    file = tmp_path / "options.yml"
+    data = "{mode: random_dataset, hq_shape: [1, 8, 8], batch_size: 4}"
+    file.write_text(f"name: small\n{IMAGE_GAN}\ndatasets: {{train: {data}}}\ntrain: {{niter: 100}}\n")
+    for lines in alongside(2, smoke, file):
+        assert lines[0].startswith("two iterations, two saves and a resume in ")
+    assert list(tmp_path.iterdir()) == [file]

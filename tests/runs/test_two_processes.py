@@ -1,17 +1,22 @@
 """Runs of two processes: they save, end and go on together."""
 
+import io
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 import torch
 
+from alongside import alongside
+from gradloom.cli import main
 from gradloom.engine.saving.checkpoint import examine
 from making import IMAGE_GAN
 
@@ -103,6 +108,22 @@ def test_a_batch_that_does_not_divide_is_refused(options: Path) -> None:
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "a batch of 5 does not divide by 2 processes" in errors
+
+
+def refused(options: Path) -> tuple[int, str]:
+    """What a process ends with, and says, of which the second was given something else."""
+    errors = io.StringIO()
+    other = ["--set", "train.nitre=5"] if os.environ["RANK"] == "1" else []
+    with redirect_stderr(errors):
+        return main(["-opt", str(options), *other]), errors.getvalue()
+
+
+def test_what_one_process_refuses_all_do(options: Path) -> None:
+    fault = "--set train.nitre=5: train.nitre: unknown option; did you mean 'niter'?"
+    (first, of_first), (second, of_second) = alongside(2, refused, options)
+    assert (first, second) == (2, 2)
+    assert of_first == f"{fault} (in process 1 on {platform.node()})\n1 fault; nothing was run\n"
+    assert of_second == f"{fault}\n1 fault; nothing was run\n"
 
 
 def test_a_network_may_be_spread_and_whole_again(options: Path) -> None:

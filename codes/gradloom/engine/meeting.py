@@ -1,4 +1,4 @@
-"""Where processes find one another when `torchrun` starts them, and starts them again."""
+"""What a launcher tells each process, and where they find one another, also when `torchrun` starts them again."""
 
 import os
 import socket
@@ -6,6 +6,32 @@ import time
 from datetime import timedelta
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+from gradloom.errors import RunError
+
+
+def numbers() -> tuple[int, int, int]:
+    """How many processes there are, the number of this one, and that among those of its machine.
+
+    Raises:
+        RunError: when the environment tells what cannot be.
+    """
+    processes, number, local = _told("WORLD_SIZE", 1), _told("RANK", 0), _told("LOCAL_RANK", 0)
+    if number >= processes:
+        raise RunError(
+            f"RANK is {number} and WORLD_SIZE {processes}, but processes are numbered from 0; start all with torchrun, "
+            "or unset both"
+        )
+    return processes, number, local
+
+
+def _told(variable: str, otherwise: int) -> int:
+    text = os.environ.get(variable) or str(otherwise)
+    if not text.isdecimal():
+        raise RunError(
+            f"the environment's {variable} is {text!r}, not a whole number; start all with torchrun, or unset it"
+        )
+    return int(text)
 
 
 def launcher() -> TCPStore | None:

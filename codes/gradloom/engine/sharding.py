@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from gradloom.engine.sharing import average_bucket, buckets
 from gradloom.engine.world import World
 from gradloom.errors import Fault, RunError
 
@@ -87,15 +88,18 @@ class Shards:
     def average(self, parts: Sequence[nn.Parameter], total: Tensor) -> Tensor:
         """Give parts their gradients, which are means already; average those of what is whole, and the loss.
 
-        Numbers of some process's part that are not finite make the loss so, and this the gradients of all processes.
+        Numbers of some process's part that are not finite make the loss so, and this the gradients of all processes. A
+        whole parameter without a gradient counts as zero if some process has one.
         """
         for part in parts:
             spread = self._wholes.get(part)
             if spread is not None and spread.grad is not None:
                 part.grad, spread.grad = here(spread.grad), None
-        taken, whole = self._sorted(parts)
+        taken, _ = self._sorted(parts)
         total = total + 0 * get_total_norm(taken, math.inf) if taken else total.clone()
-        self.world.average([*whole, total])
+        for bucket in buckets(part for part in parts if part not in self._wholes):
+            average_bucket(bucket, total, 1, self.world)
+        self.world.average([total])
         for gradient in taken[:1]:
             gradient.add_(0 * total)
         return total

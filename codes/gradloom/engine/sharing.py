@@ -57,30 +57,34 @@ class Sharing:
             return total
         if networks not in self._buckets:
             parameters = dict.fromkeys(parameter for name in networks for parameter in self._trainable[name])
-            self._buckets[networks] = list(_buckets(parameters))
-        means = [self._average(bucket, total) for bucket in self._buckets[networks]]
+            self._buckets[networks] = list(buckets(parameters))
+        means = [average_bucket(bucket, total, self._size, self.world) for bucket in self._buckets[networks]]
         return means[0]
 
-    def _average(self, bucket: Sequence[nn.Parameter], total: Tensor) -> Tensor:
-        """Average a bucket in one message: gradients, the loss, which gradients there are, and how many samples."""
-        wide = torch.promote_types(bucket[0].dtype, torch.float32)
-        missing = [place for place, parameter in enumerate(bucket) if parameter.grad is None]
-        there = total.new_ones(len(bucket) + 1, dtype=wide)
-        for place in missing:
-            there[place] = 0
-        numbers = [_gradient(parameter).flatten().to(wide) for parameter in bucket]
-        flat = torch.cat([*numbers, total.reshape(1).to(wide), there]).mul_(self._size)
-        self.world.add(flat)
-        sizes = [*(parameter.numel() for parameter in bucket), 1, len(bucket), 1]
-        *means, loss, there, _ = torch.split(flat.div_(flat[-1].clone()), sizes)
-        present = there.tolist() if missing else ()  # only then does the host have to know
-        for place, (parameter, mean) in enumerate(zip(bucket, means, strict=True)):
-            if parameter.grad is not None or present[place]:
-                parameter.grad = _laid_out(mean, parameter)
-        return loss.view_as(total).to(total.dtype)
+
+def average_bucket(bucket: Sequence[nn.Parameter], total: Tensor, size: int, world: World) -> Tensor:
+    """Average a bucket in one message: gradients, the loss, which gradients there are, and how many samples.
+
+    Return the mean of the loss.
+    """
+    wide = torch.promote_types(bucket[0].dtype, torch.float32)
+    missing = [place for place, parameter in enumerate(bucket) if parameter.grad is None]
+    there = total.new_ones(len(bucket) + 1, dtype=wide)
+    for place in missing:
+        there[place] = 0
+    numbers = [_gradient(parameter).flatten().to(wide) for parameter in bucket]
+    flat = torch.cat([*numbers, total.reshape(1).to(wide), there]).mul_(size)
+    world.add(flat)
+    sizes = [*(parameter.numel() for parameter in bucket), 1, len(bucket), 1]
+    *means, loss, there, _ = torch.split(flat.div_(flat[-1].clone()), sizes)
+    present = there.tolist() if missing else ()  # only then does the host have to know
+    for place, (parameter, mean) in enumerate(zip(bucket, means, strict=True)):
+        if parameter.grad is not None or present[place]:
+            parameter.grad = _laid_out(mean, parameter)
+    return loss.view_as(total).to(total.dtype)
 
 
-def _buckets(parameters: Iterable[nn.Parameter]) -> Iterable[list[nn.Parameter]]:
+def buckets(parameters: Iterable[nn.Parameter]) -> Iterable[list[nn.Parameter]]:
     """Put parameters of one type together, up to a size, whatever gradients they have: all processes do it alike."""
     kinds: dict[torch.dtype, list[nn.Parameter]] = {}
     for parameter in parameters:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def smoke(file: Path, overrides: Iterable[str] = ()) -> list[str]:
         RunError: when something fails.
     """
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="gradloom-smoke-") as root:
+    with _folder(World(load(file, overrides).sections.gpu_ids)) as root:
         first = _in_small(file, [*overrides, *_changes(root, iterations=1)])
         saved = _run(first, resume=False)
         second = _in_small(file, [*overrides, *_changes(root, iterations=2)])
@@ -45,6 +46,14 @@ def smoke(file: Path, overrides: Iterable[str] = ()) -> list[str]:
             f"{time.perf_counter() - began:.1f} s on {resumed.world.device}",
             f"a checkpoint takes {amount(size)}" + _memory(resumed.world.device),
         ]
+
+
+@contextmanager
+def _folder(world: World) -> Iterator[str]:
+    """A folder for all processes, which the first removes once all are done."""
+    with tempfile.TemporaryDirectory(prefix="gradloom-smoke-") as own:
+        yield world.first(own)
+        world.gather(None)
 
 
 def _changes(root: str, iterations: int) -> list[str]:

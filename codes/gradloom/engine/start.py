@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from gradloom.engine.alike import check_data, check_options
 from gradloom.engine.claim import see_that_nobody_is_in
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.preflight.look import look_ahead
@@ -20,6 +23,8 @@ from gradloom.errors import Fault, OptionsError, RunError
 from gradloom.plan.plan import Plan
 
 T = TypeVar("T")
+
+_PATIENCE = 5  # minutes that a process which refuses waits for the others, who may be slow to get as far
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,31 @@ def start(plan: Plan, world: World, resume: str | Path | bool = False, allow_cha
         RunError: when there is no such checkpoint, or it is damaged.
         OptionsError: when a run would fail, or networks or steps have changed since the checkpoint.
     """
-    _check_alike(plan, world)
+    _together(world, lambda: None)  # others may have found faults already: see `refuse_everywhere`
+    asked = resume or plan.sections.path.resume_state
+    check_options(plan, world, resume=bool(asked), allow_changes=allow_changes)
     news: list[str] = []
     restarted = world.noted(str(RunFolder(plan).path))
-    wanted = resume or plan.sections.path.resume_state or (restarted and "auto")
+    wanted = asked or (restarted and "auto")
     checkpoint = _checkpoint(plan, world, wanted, restarted, news)
     if restarted:
         news.append("started again in the place of processes that ended")
-    return _together(world, lambda: _looked(plan, world, checkpoint, allow_changes, restarted, news))
+    begun = _together(world, lambda: _looked(plan, world, checkpoint, allow_changes, restarted, news))
+    check_data(begun.report.datasets, world)
+    return begun
+
+
+def refuse_everywhere(faults: Iterable[Fault]) -> None:
+    """Have those processes refuse, too, that find nothing wrong with what this one was given, if they come to start."""
+    with suppress(RunError):
+        world = World(device="cpu", patience=_PATIENCE)
+        with suppress(OptionsError):
+            _together(world, partial(_refuse, faults))
+        world.leave()
+
+
+def _refuse(faults: Iterable[Fault]) -> None:
+    raise OptionsError(faults)
 
 
 def _looked(
@@ -114,16 +136,6 @@ def _see(theirs: Checkpoint) -> None:
         raise RunError(f"{error}; the first process sees it, and {shared}") from error
     if mine.manifest != theirs.manifest:
         raise RunError(f"{theirs.folder} is not what the first process sees there; {shared}")
-
-
-def _check_alike(plan: Plan, world: World) -> None:
-    """See that all processes were given the same training."""
-    batches = {phase: dataset.batch_size for phase, dataset in plan.datasets.items()}
-    told = world.gather((platform.node(), (plan.digest, plan.sections.train, batches)))
-    others = [f"process {number} on {node}" for number, (node, one) in enumerate(told) if one != told[0][1]]
-    if others:
-        raise RunError(f"{', '.join(others)}: other networks, steps, batch sizes or train options than the first "
-                       "process has; give all the same file and --set")  # fmt: skip
 
 
 def _together(world: World, work: Callable[[], T]) -> T:

@@ -6,7 +6,6 @@ spread.
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
 
-from gradloom.engine.meeting import launcher, meeting_place
+from gradloom.engine.meeting import launcher, meeting_place, numbers
 from gradloom.engine.memory import keep_freed_memory
 from gradloom.errors import LostTouch, RunError
 
@@ -42,9 +41,7 @@ class World:
         self, gpu_ids: Sequence[int] | None = None, device: str | torch.device | None = None, patience: float = 30
     ) -> None:
         self.patience = patience
-        self.processes = int(os.environ.get("WORLD_SIZE", "1"))
-        self.number = int(os.environ.get("RANK", "0"))
-        local = int(os.environ.get("LOCAL_RANK", "0"))
+        self.processes, self.number, local = numbers()
         self.device = torch.device(device) if device is not None else _available(gpu_ids, local)
         self.writes = self.number == 0
         if self.device.type == "cpu":
