@@ -11,6 +11,7 @@ import re
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -230,6 +231,9 @@ def _convert_leaf(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     core = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     if annotation is Node:
         return node
+    if _derives(core, Enum):
+        member = next((one for one in core if one.value == value), None)
+        return _refuse(node, annotation, faults) if member is None else member
     if core is Path and isinstance(value, str):
         return home_expanded(value)
     if core is int and isinstance(value, float) and value.is_integer():
@@ -304,6 +308,8 @@ def describe(annotation: Any) -> str:
         return f"a list, each item {inner[0]}" if alike else f"[{', '.join(inner)}]"
     if origin is dict or annotation is dict:
         return "a mapping"
+    if _derives(annotation, Enum):
+        return f"one of {', '.join(str(one.value) for one in annotation)}"
     if _derives(annotation, Schedule):
         return "a schedule"
     if _derives(annotation, FromNode):
