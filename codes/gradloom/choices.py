@@ -21,7 +21,8 @@ class Datasets(Registry[Dataset[Any]]):
 
     def add(self, name: str, make: Callable[..., Dataset[Any]]) -> None:
         """Give a class its name, unless its samples cannot be asked for by index, or its `keys` cannot be read."""
-        if isinstance(make, type) and not (hasattr(make, "__len__") and hasattr(make, "__getitem__")):
+        needed = ("__len__", "__getitem__") if isinstance(make, type) else ()
+        if any(inspect.getattr_static(make, name, None) is None for name in needed):
             raise TypeError(f"{make.__qualname__}: samples are asked for by index; write __len__ and __getitem__")
         keys = inspect.getattr_static(make, "keys", None)
         if isinstance(keys, str | property) or inspect.isfunction(keys):

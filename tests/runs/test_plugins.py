@@ -1,7 +1,9 @@
 """Each kind of extension takes one file, brought in by `plugins`, and no other edit."""
 
+import copy
 import re
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,10 @@ import pytest
 import torch
 
 import gradloom
+from gradloom.config.binding import make
+from gradloom.config.source import parse
 from gradloom.engine.preflight.look import look_ahead
+from gradloom.plan.schema import annotated
 
 PARTS = {
     "blend.py": '''
@@ -299,3 +304,43 @@ def test_a_dataset_that_cannot_be_asked_is_refused_when_it_is_defined(body: dict
     methods = {"__len__": lambda self: 1, **body} if message else {}
     with pytest.raises(TypeError, match=re.escape(message or "samples are asked for by index; write __len__ and")):
         gradloom.datasets.register("plugin_odd_data")(type("Odd", parents, methods))
+
+
+class Way(Enum):
+    """What an option may be."""
+
+    NEAR = "near"
+    FAR = "far"
+
+
+class Chosen(gradloom.Loss, type="plugin_chosen"):
+    """Has an option that is one of an enumeration's values."""
+
+    value: gradloom.Read
+    way: Way = Way.NEAR
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        return value.mean() if self.way is Way.NEAR else value.std()
+
+
+def test_an_enumerations_values_are_what_options_say() -> None:
+    faults: list[gradloom.Fault] = []
+    for way in ("far", "fra"):
+        node, _ = parse(f"{{value: x, way: {way}}}", "x.yml")
+        assert node is not None
+        part = make(Chosen, node, faults)
+        assert part is None or part.way is Way.FAR
+    assert [fault.message for fault in faults] == ["expected one of near, far, got str 'fra'"]
+    assert annotated(Way) == {"enum": ["near", "far"]}
+
+
+def test_a_trainer_can_be_copied_while_it_trains(options: Path) -> None:
+    batch = {"x": torch.randn(5, 2), "y": torch.ones(5, 2)}
+    trainer = gradloom.ExtensibleTrainer(gradloom.load(options, set=["steps.fit.optimizer=adam"]), device="cpu")
+    trainer.train_step(batch)
+    double = copy.deepcopy(trainer)
+    for one in (trainer, double):
+        one.train_step(batch)
+    for ours, its in zip(trainer.networks["line"].parameters(), double.networks["line"].parameters(), strict=True):
+        assert torch.equal(ours, its)
+        assert ours is not its

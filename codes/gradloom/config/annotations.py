@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Iterable, Sequence
+from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
@@ -56,6 +57,8 @@ def describe(annotation: Any) -> str:
         return f"a list, each item {inner[0]}" if alike else f"[{', '.join(inner)}]"
     if origin is dict or annotation is dict:
         return "a mapping"
+    if derives(annotation, Enum):
+        return f"one of {', '.join(str(one.value) for one in annotation)}"
     if derives(annotation, Schedule):
         return "a schedule"
     if derives(annotation, FromNode):

@@ -11,6 +11,7 @@ import re
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -209,6 +210,9 @@ def _convert_leaf(node: Node, annotation: Any, faults: list[Fault]) -> Any:
     core = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     if annotation is Node:
         return node
+    if derives(core, Enum):
+        member = next((one for one in core if one.value == value), None)
+        return _refuse(node, annotation, faults) if member is None else member
     if core is Path and isinstance(value, str):
         return home_expanded(value)
     if core is int and isinstance(value, float) and value.is_integer():

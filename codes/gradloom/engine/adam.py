@@ -80,6 +80,15 @@ class _Lean(Uncompiled, optim.Adam):
 
     def __init__(self, params: Any, **options: Any) -> None:
         super().__init__(params, **options)
+        self._begin()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Stand where another stood: one that was copied, or a checkpoint's."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is laid out yet."""
         self._plain = not any(group[option] for group in self.param_groups for option in _EXTRAS)
         self._portions: list[tuple[int, _Portion]] = []  # with the places of their groups, which may be loaded anew
         self._others = [one for group in self.param_groups for one in group["params"]]  # which have no gradients

@@ -5,6 +5,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
+from enum import Enum
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -50,6 +51,8 @@ def annotated(annotation: Any) -> Schema:
 def _chosen(cls: type) -> Schema:
     if issubclass(cls, Schedule):
         return ref("schedule")
+    if issubclass(cls, Enum):
+        return {"enum": [one.value for one in cls]}
     if issubclass(cls, Part):
         return ref(cls.registry.kind)
     if issubclass(cls, Choice):
