@@ -44,6 +44,7 @@ setup(
         "test": [
             *DEMO,
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "jsonschema>=4.20",
             "mypy>=1.13",
