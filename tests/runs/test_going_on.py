@@ -154,14 +154,18 @@ def test_a_run_outlives_its_terminal(options: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "train.py", "-opt", str(options), "--set", "train.niter=1000000"], cwd=ROOT,
         stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )  # fmt: skip
     os.close(theirs)
-    while b"measured: " not in os.read(ours, 1000):
-        assert process.poll() is None
-    os.close(ours)
-    for _ in range(2):
-        process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    try:
+        while b"measured: " not in os.read(ours, 1000):
+            assert process.poll() is None
+        os.close(ours)
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    finally:
+        process.kill()
     latest = Shelf(options.parent / "run" / "checkpoints").latest(print)
     assert latest is not None
     assert rows(options, "train")[-1] in (latest.iteration, latest.iteration - 1)

@@ -133,6 +133,9 @@ class Picky(gradloom.Evaluator, type="test_picky"):
             raise gradloom.RunError(f"expected (9, 2), got {tuple(x.shape)}")
         self.sum += float(x.sum())
 
+    def compute(self) -> dict[str, float]:
+        return {"sum": self.sum}
+
 
 def test_evaluators_are_shown_a_batch_of_their_own_set() -> None:
     report = looked(measured("one: {type: test_picky, x: again, for: generator.ema}"))
@@ -152,6 +155,9 @@ def test_an_evaluator_that_needs_more_than_zeros_is_a_notice() -> None:
         def forward(self, x: torch.Tensor) -> None:
             if x.abs().sum() == 0:
                 raise ValueError("nothing to see")
+
+        def compute(self) -> dict[str, float]:
+            return {}
 
     report = looked(measured("one: {type: test_choosy, x: again}"))
     assert lines(report.faults) == []
