@@ -20,11 +20,11 @@ _torchs_update = inspect.unwrap(optim.Adam.step)  # what marks it for the profil
 
 
 class _Portion:
-    """Parameters that are updated together; what the optimizer's state holds of each is a view of the portion's."""
+    """Parameters updated together, so far equally often; what the optimizer's state holds of each is a view of ours."""
 
     def __init__(self, parameters: list[Tensor], states: Sequence[dict[str, Any]]) -> None:
         self.parameters = parameters
-        self._steps = torch.stack([state["step"] for state in states])
+        self._steps, self._step = torch.stack([state["step"] for state in states]), float(states[0]["step"])
         self._mean, self._square = (
             _joined([_laid_out(state[key], one) for state, one in zip(states, parameters, strict=True)])
             for key in ("exp_avg", "exp_avg_sq")
@@ -38,7 +38,7 @@ class _Portion:
         self._denominators = [] if self._denominator is None else self._apart(self._denominator)
 
     def gradients(self, known: Mapping[Tensor, Mapping[str, Any]]) -> list[Tensor]:
-        """Those of all, laid out as the parameters; none where one is missing or other, or what is known or steps."""
+        """Those of all, laid out as the parameters; none where one is missing or other, or what is known."""
         found = []
         for parameter, mean, strides in zip(self.parameters, self._means, self._strides, strict=True):
             gradient = parameter.grad
@@ -47,13 +47,14 @@ class _Portion:
             if known.get(parameter, {}).get("exp_avg") is not mean or parameter.stride() != strides:
                 return []  # what was known is forgotten, or other has been loaded
             found.append(gradient)
-        return found if len(set(self._steps.tolist())) == 1 else []
+        return found
 
     def update(self, group: Mapping[str, Any], gradients: Sequence[Tensor]) -> None:
         """Follow Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, with weight decay as the group has it."""
         beta1, beta2 = group["betas"]
         lr, decay = group["lr"], group["weight_decay"]
-        step = self._steps.add_(1)[0].item()
+        self._steps.add_(1)
+        self._step += 1
         gradient = _joined(gradients)
         if decay and group["decoupled_weight_decay"]:
             torch._foreach_mul_(self.parameters, 1 - lr * decay)
@@ -62,9 +63,9 @@ class _Portion:
         self._mean.lerp_(gradient, 1 - beta1)
         self._square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         denominator = torch.sqrt(self._square, out=self._denominator)
-        denominator.div_((1 - beta2**step) ** 0.5).add_(group["eps"])
+        denominator.div_((1 - beta2**self._step) ** 0.5).add_(group["eps"])
         denominators = self._denominators or self._apart(denominator)
-        torch._foreach_addcdiv_(self.parameters, self._means, denominators, -lr / (1 - beta1**step))
+        torch._foreach_addcdiv_(self.parameters, self._means, denominators, -lr / (1 - beta1**self._step))
 
     def _apart(self, flat: Tensor) -> list[Tensor]:
         """Views of a piece of memory, shaped and laid out as the parameters are."""
@@ -102,6 +103,7 @@ class _Lean(Uncompiled, optim.Adam):
         """Do what `step` does, without the marks that torch sets for its profiler; gradients must not be tracked."""
         gradients = self._plain and (self._gradients() or (self._arrange() and self._gradients()))
         if not gradients:
+            self._portions = []  # which would be no longer equally far
             _torchs_update(self)
             return
         for (place, portion), ones in zip(self._portions, gradients, strict=True):
