@@ -1,5 +1,6 @@
 """The processes that make batches: how they start, and what to say when one dies."""
 
+import atexit
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
@@ -54,8 +56,14 @@ def deaths_told(dataset: planned.Dataset) -> Iterator[None]:
         raise died(dataset, how) from error
 
 
+def _end_those_left() -> None:
+    for other in active_children():
+        other.kill()
+
+
 def died(dataset: planned.Dataset, how: str) -> RunError:
-    """What to say of a worker that died, and what may help."""
+    """What to say of a worker that died; others that wait for a lock it held do not keep this process at its end."""
+    atexit.register(_end_those_left)
     message = f"a data worker died ({how}); often memory has run out: lower n_workers or batch_size, "
     return RunError(dataset.recipe.node.fault(message + "or see with n_workers: 0 what happens"))
 
