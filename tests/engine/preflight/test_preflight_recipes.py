@@ -1,7 +1,9 @@
 """Every recipe that is shipped and trains would run."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from looking import lines
 OPTIONS = Path(__file__).resolve().parents[3] / "options"
 TRAINING = sorted(file for file in OPTIONS.rglob("*.yml") if "\ntrain:" in file.read_text())
 TO_COME = ("there is no file", "no weights of Inception")  # weights that are trained or fetched first
+FREE = 16 * 2**30  # bytes of a disk that a recipe's checkpoints shall fit, whatever this machine has
 OF_MACHINES = ("will download", "an iteration seems to need")  # what depends on where it is looked at
 
 
@@ -39,7 +42,10 @@ def paths(node: Node) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("file", TRAINING, ids=lambda file: str(file.relative_to(OPTIONS)))
-def test_a_recipe_has_no_faults_and_nothing_is_left_unknown(file: Path, folder: Path) -> None:
+def test_a_recipe_has_no_faults_and_nothing_is_left_unknown(
+    file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=FREE))
     root = gradloom.load(file).document.root
     plan = gradloom.load(file, set=[f"{place}={folder}" for place in paths(root)])
     if plan.application and not plan.sections.trains:
