@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 import gradloom
+from gradloom.engine.preflight.look import look_ahead
 from gradloom.engine.saving import disk
 from gradloom.engine.saving.checkpoint import examine
 
@@ -266,8 +267,15 @@ def killed_while_writing(folder: Path, step: int, changes: list[str]) -> str:
         at += step
 
 
+def load_what_runs_load(folder: Path, changes: list[str]) -> None:
+    """Look ahead once before any fork, as torch's part of that takes two seconds to load."""
+    torch.set_num_threads(1)
+    look_ahead(gradloom.load(write_options(folder), set=changes), torch.device("cpu"))
+
+
 if __name__ == "__main__":
     place, how, number, *changed = sys.argv[1:]
+    load_what_runs_load(Path(place), changed)
     if how == "writes":
         report = killed_while_writing(Path(place), int(number), changed)
     else:

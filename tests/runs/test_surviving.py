@@ -16,7 +16,7 @@ def _survive(folder: Path, *arguments: str) -> None:
         env={"PYTHONPATH": str(CODES), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,  # of seconds, where a machine is busy
         check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
