@@ -1,7 +1,7 @@
-"""Make what a plan names: networks, averages, optimizers, bound calls."""
+"""Make what a plan names and a trainer works with: networks, averages, optimizers, bound calls, and so on."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from gradloom.engine.adam import LeanAdam, LeanAdamW
 from gradloom.engine.averages import Average
 from gradloom.engine.calls import Bound
 from gradloom.engine.data.feed import iterations_in_epoch
+from gradloom.engine.fanin import fan_in_factors
 from gradloom.engine.grouping import groups_of
 from gradloom.engine.learning import freeze_marked
 from gradloom.engine.norms import share_statistics
@@ -23,14 +24,14 @@ from gradloom.engine.precision import Precision
 from gradloom.engine.recomputing import recompute
 from gradloom.engine.saving.weights import start_average_from, start_from
 from gradloom.engine.sharding import Shards, refuse_second_gradients
+from gradloom.engine.sharing import Sharing
+from gradloom.engine.soundness import Soundness
 from gradloom.engine.world import World
 from gradloom.errors import RunError
 from gradloom.parts import InCompany
 from gradloom.plan.plan import Call, Plan, Step
 
 _ON_HOST = ("cpu", "meta")  # devices whose optimizers have their state in host memory, or none
-
-
 _LARGE = 2**20  # numbers whose update takes longer than an optimizer's bookkeeping
 
 
@@ -68,11 +69,6 @@ def _sharing_statistics(module: nn.Module, option: Node, world: World) -> nn.Mod
         return share_statistics(module, world)
     except ValueError as error:
         raise RunError(option.fault(str(error))) from error
-
-
-def talks(network: nn.Module) -> bool:
-    """Whether a network asks other processes in its forward passes."""
-    return any(isinstance(one, InCompany) and one.asks_in_passes for one in network.modules())
 
 
 def averages(plan: Plan, built: Mapping[str, nn.Module]) -> tuple[dict[str, Average], list[str]]:
@@ -158,6 +154,36 @@ def _fastest(make: Any, device: str, fused: bool) -> Any:
     has_fused = device in ("cpu", "cuda") and "fused" in inspect.signature(make).parameters
     form = {optim.Adam: LeanAdam, optim.AdamW: LeanAdamW}.get(make, make) if device == "cpu" else make
     return partial(form, fused=True) if fused and has_fused else form
+
+
+def fan_in(
+    plan: Plan, built: Mapping[str, nn.Module], part: Callable[[nn.Parameter], nn.Parameter]
+) -> dict[nn.Parameter, float]:
+    """What the gradients of weights are multiplied by for their layer's inputs, if the options ask for it."""
+    sections = plan.sections
+    if not sections.automatically_scale_grads_for_fanin:
+        return {}
+    return fan_in_factors(built.values(), sections.automatically_scale_base_layer_size, part)
+
+
+def sharing(
+    plan: Plan, world: World, built: Mapping[str, nn.Module], shards: Shards,
+    trainable: Mapping[str, Sequence[nn.Parameter]],
+) -> Sharing:  # fmt: skip
+    """Make what weighs each process's work, ahead of it where a network asks other processes in its passes."""
+    ahead = bool(shards) or any(network.sync_batchnorm for network in plan.networks.values())
+    return Sharing(world, trainable, ahead or any(map(_talks, built.values())))
+
+
+def _talks(network: nn.Module) -> bool:
+    """Whether a network asks other processes in its forward passes."""
+    return any(isinstance(one, InCompany) and one.asks_in_passes for one in network.modules())
+
+
+def soundness(plan: Plan, built: Mapping[str, nn.Module], parts: Iterable[nn.Module], world: World) -> Soundness:
+    """Make the judge of updates, which keeps the buffers of parts and of networks that train finite."""
+    changing = [network for name, network in built.items() if plan.networks[name].trainable]
+    return Soundness([*changing, *parts], world.device)
 
 
 def precision(plan: Plan, world: World) -> Precision:

@@ -17,7 +17,7 @@ from gradloom.engine.arranging import arranged
 from gradloom.engine.batches import Micro
 from gradloom.engine.cutting import cut_to_fit
 from gradloom.engine.data.order import Position
-from gradloom.engine.fanin import fan_in_factors, scale
+from gradloom.engine.fanin import scale
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.learning import Learning
 from gradloom.engine.rates import Rates
@@ -25,8 +25,6 @@ from gradloom.engine.recomputing import switch
 from gradloom.engine.saving.changes import refuse_changes
 from gradloom.engine.saving.checkpoint import examine, write
 from gradloom.engine.saving.snapshot import give, take
-from gradloom.engine.sharing import Sharing
-from gradloom.engine.soundness import Soundness
 from gradloom.engine.speed.graphs import graphs
 from gradloom.engine.speed.tuning import Tuning
 from gradloom.engine.taking_part import TakingPart
@@ -79,17 +77,9 @@ class Trainer:
             name: [parameter for group in optimizer.param_groups for parameter in group["params"]]
             for name, optimizer in self.optimizers.items()
         }
-        sections = self.plan.sections
-        self._fan_in = (
-            fan_in_factors(self.networks.values(), sections.automatically_scale_base_layer_size, self.shards.part)
-            if sections.automatically_scale_grads_for_fanin
-            else {}
-        )
-        ahead = bool(self.shards) or any(network.sync_batchnorm for network in self.plan.networks.values())
-        ahead = ahead or any(build.talks(network) for network in self.networks.values())
-        self.sharing = Sharing(self.world, self.learning.trainable, ahead)
-        changing = [network for name, network in self.networks.items() if self.plan.networks[name].trainable]
-        self.soundness = Soundness([*changing, *(call.part for call in self.calls)], self.world.device)
+        self._fan_in = build.fan_in(self.plan, self.networks, self.shards.part)
+        self.sharing = build.sharing(self.plan, self.world, self.networks, self.shards, self.learning.trainable)
+        self.soundness = build.soundness(self.plan, self.networks, [call.part for call in self.calls], self.world)
         self.graphs = graphs(self)
         self.world.seed_apart(plan.sections.train.manual_seed)
 
