@@ -15,10 +15,11 @@ import gradloom
 from gradloom.config.sections import Best, Checkpoints
 from gradloom.engine.log import Lines
 from gradloom.engine.saving import disk
-from gradloom.engine.saving.checkpoint import Damaged, Snapshot, examine, glance, seal, write
+from gradloom.engine.saving.checkpoint import Damaged, examine, glance, seal
 from gradloom.engine.saving.shelf import Shelf
 from gradloom.engine.saving.snapshot import give
 from gradloom.engine.saving.weights import Weights
+from gradloom.engine.saving.writing import Snapshot, write
 from gradloom.errors import OptionsError, RunError
 from making import GAN, gan_batch, plan_of, trainer_of, weights
 

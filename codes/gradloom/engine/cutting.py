@@ -16,8 +16,9 @@ from gradloom.engine import build
 from gradloom.engine.batches import size_of
 from gradloom.engine.preflight.memory import heaviest
 from gradloom.engine.preflight.patterns import iterations
-from gradloom.engine.saving.checkpoint import Checkpoint, Snapshot
+from gradloom.engine.saving.checkpoint import Checkpoint
 from gradloom.engine.saving.snapshot import HostMemory, give, take
+from gradloom.engine.saving.writing import Snapshot
 from gradloom.errors import RunError
 
 if TYPE_CHECKING:

@@ -23,8 +23,9 @@ from gradloom.engine.learning import Learning
 from gradloom.engine.rates import Rates
 from gradloom.engine.recomputing import switch
 from gradloom.engine.saving.changes import refuse_changes
-from gradloom.engine.saving.checkpoint import examine, write
+from gradloom.engine.saving.checkpoint import examine
 from gradloom.engine.saving.snapshot import give, take
+from gradloom.engine.saving.writing import write
 from gradloom.engine.speed.graphs import graphs
 from gradloom.engine.speed.tuning import Tuning
 from gradloom.engine.taking_part import TakingPart

@@ -14,9 +14,10 @@ from torch import Tensor
 from gradloom.config.sections import Checkpoints as Options
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.saving import disk
-from gradloom.engine.saving.checkpoint import Checkpoint, Snapshot, glance, save, write
+from gradloom.engine.saving.checkpoint import Checkpoint, glance
 from gradloom.engine.saving.shelf import Shelf
 from gradloom.engine.saving.snapshot import HostMemory, take
+from gradloom.engine.saving.writing import Snapshot, save, write
 
 
 class Checkpoints(Hook):

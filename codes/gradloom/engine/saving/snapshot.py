@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from gradloom.engine.buffers import average, buffers_of, load_own
 from gradloom.engine.data.order import Position, mix
-from gradloom.engine.saving.checkpoint import Checkpoint, Snapshot
+from gradloom.engine.saving.checkpoint import Checkpoint
 from gradloom.engine.saving.memory import recall, remembered
 from gradloom.engine.saving.weights import Weights, fill
+from gradloom.engine.saving.writing import Snapshot
 from gradloom.engine.world import World
 from gradloom.errors import RunError
 from gradloom.version import __version__
