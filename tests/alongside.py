@@ -14,7 +14,7 @@ import torch
 
 CONTEXT = multiprocessing.get_context("forkserver")  # which imports torch once
 CONTEXT.set_forkserver_preload(["gradloom.engine.trainer", "gradloom.evaluators.ssim", "gradloom.evaluators.kid"])
-SECONDS = 120
+SECONDS = 300
 
 
 def alongside(processes: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:

@@ -43,9 +43,9 @@ class Thought(World):
 
     def gather(self, value: T) -> list[T]:
         self._table[self.number] = value
-        self._together.wait(timeout=20)
+        self._together.wait(timeout=300)
         values = list(self._table)
-        self._together.wait(timeout=20)
+        self._together.wait(timeout=300)
         return values
 
 

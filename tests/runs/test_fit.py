@@ -144,11 +144,11 @@ def test_an_interrupted_run_saves_and_says_so_by_its_exit_code(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as run:
         metrics = options.parent / "runs" / "small" / "metrics.jsonl"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not (metrics.exists() and metrics.read_text().count("train") > 1) and time.monotonic() < deadline:
             time.sleep(0.1)
         os.killpg(run.pid, number) if workers else os.kill(run.pid, number)
-        _, errors = run.communicate(timeout=120)
+        _, errors = run.communicate(timeout=300)
     assert run.returncode == code, errors
     assert "go on with --resume" in errors
     (checkpoint,) = (options.parent / "runs" / "small" / "checkpoints").iterdir()

@@ -88,14 +88,14 @@ def test_a_resumed_run_ends_where_the_straight_one_does(options: Path) -> None:
 
 def test_a_signal_saves_once_and_one_process_may_go_on(options: Path) -> None:
     process = started(options, "train.niter=1000000", "logger.save_checkpoint_freq=1000000", "train.val_freq=1000000")
-    metrics, deadline = options.parent / "run" / "metrics.jsonl", time.monotonic() + 120
+    metrics, deadline = options.parent / "run" / "metrics.jsonl", time.monotonic() + 300
     while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     for each in (*map(int, workers), process.pid):  # as a queue does; the launcher passes it on to the workers again
         os.kill(each, signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert errors.count("go on with --resume") == 2
     saved = max(int(one.name) for one in (options.parent / "run" / "checkpoints").iterdir())
     assert f"stopped after {saved:,} iterations" in errors
@@ -105,7 +105,7 @@ def test_a_signal_saves_once_and_one_process_may_go_on(options: Path) -> None:
 
 def test_a_batch_that_does_not_divide_is_refused(options: Path) -> None:
     process = started(options, "datasets.train.batch_size=5")
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "a batch of 5 does not divide by 2 processes" in errors
 
