@@ -49,6 +49,13 @@ def test_a_listing_is_remembered_outside_the_folder(folder, monkeypatch):
     assert list_images(folder) == [folder / "a.png", folder / "deep/b.png", folder / "deep/deeper/c.png"]
 
 
+def test_without_a_cache_a_folder_is_listed_each_time(folder, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setattr(Path, "expanduser", lambda path: path)  # as where nobody's home is known
+    assert names(folder) == ["a.png", "b.png", "c.png"]
+    assert names(folder) == ["a.png", "b.png", "c.png"]
+
+
 def added(folder):
     (folder / "deep" / "deeper" / "d.png").touch()
     return ["a.png", "b.png", "c.png", "d.png"]

@@ -1,5 +1,6 @@
 """Samples that cannot be used are replaced, told and counted, and the batches do not depend on who made them."""
 
+import errno
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -251,6 +252,36 @@ def test_what_cannot_be_put_together_is_told_without_a_traceback() -> None:
     portion = Seeded(Odd({}), seed=0, max_bad=3)[[(0, 4), (0, 6)]]
     assert portion.batch == {}
     assert portion.bad[0].why.startswith("it cannot be put into a batch: TypeError: default_collate")
+
+
+FULL = RuntimeError("unable to allocate shared memory(shm) for file </torch_7_8_0>: No space left on device (28)")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (FULL, r"there is no shared memory to send batches through \(No space left on device \(28\)\); give /dev/shm"),
+        (OSError(errno.EMFILE, "Too many open files", "a.png"), "too many files are open; allow more with 'ulimit"),
+    ],
+)
+@pytest.mark.parametrize("at", ["drawing", "putting together"])
+def test_what_the_machine_lacks_is_no_fault_of_a_sample(
+    error: Exception, why: str, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks(_: object) -> None:
+        raise error
+
+    if at == "drawing":
+        monkeypatch.setitem(FLAWS, "lacks", lacks)
+    else:
+        monkeypatch.setattr("gradloom.engine.data.samples.default_collate", lacks)
+    portion = Seeded(Flawed({"4": "lacks", "6": "grey"} if at == "drawing" else {}), seed=0, max_bad=20)[
+        [(0, 6), (0, 4)]
+    ]
+    ours, said = rejects(20)
+    with pytest.raises(RunError, match=why) as told:
+        ours.note(portion.bad, portion.batch)
+    assert "sample" not in str(told.value) and not said and not ours.indices
 
 
 def test_a_sample_with_a_gradient_can_be_sent_by_a_worker() -> None:

@@ -216,6 +216,16 @@ def test_a_cache_that_cannot_be_written_is_told(
     assert is_last(trainer.networks["generator"])
 
 
+def test_without_a_cache_each_run_measures(timed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setattr(Path, "expanduser", lambda path: path)  # as where nobody's home is known
+    for runs in (1, 2):
+        trainer = trainer_of(OPTIONS)
+        run(trainer, 1)
+        assert len(timed) == 2 * runs
+        assert any("there is no home; set XDG_CACHE_HOME" in sentence for sentence in trainer.news)
+
+
 def test_a_damaged_cache_is_measured_over(timed: list[str], an_empty_cache: Path) -> None:
     run(trainer_of(OPTIONS), 1)
     (file,) = an_empty_cache.rglob("*.json")

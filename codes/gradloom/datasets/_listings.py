@@ -1,8 +1,8 @@
 """Listings of large folders, remembered between runs as long as no folder in them has changed.
 
-They are in `$XDG_CACHE_HOME/gradloom/listings`, or `~/.cache/gradloom/listings`, one file for each folder; never in
-the folder itself. A folder's time changes when a file in it is added, removed or renamed: what is remembered holds
-while all times are as they were. A file is replaced whole, so that processes that write at once do no harm.
+They are in `listings` in the cache, one file for each folder; never in the folder itself. A folder's time changes when
+a file in it is added, removed or renamed: what is remembered holds while all times are as they were. A file is replaced
+whole, so that processes that write at once do no harm.
 """
 
 import json
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+
+from gradloom.config.cache import cache
 
 WORTHWHILE = 1000  # files, from which on a listing is remembered
 _SETTLED = 2.0  # seconds for which a folder has to be unchanged, as a file system's clock may be that coarse
@@ -31,7 +33,7 @@ def files_below(folder: Path) -> Mapping[Path, list[str]]:
             for where, _, names in os.walk(folder, followlinks=True)
         }
         settled = all(then < (began - _SETTLED) * 1e9 for then, _ in known.values())
-        if settled and sum(len(names) for _, names in known.values()) >= WORTHWHILE:
+        if place and settled and sum(len(names) for _, names in known.values()) >= WORTHWHILE:
             _write(place, known)
     return {folder / where: names for where, (_, names) in known.items()}
 
@@ -43,17 +45,17 @@ def _time_of(folder: Path) -> int:
         return -1
 
 
-def _place(folder: Path) -> Path:
-    """Where a folder's listing is."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def _place(folder: Path) -> Path | None:
+    """Where a folder's listing is, if there is a cache."""
     digest = blake2b(os.fsencode(folder.absolute()), digest_size=16).hexdigest()
-    return cache / "gradloom" / "listings" / f"{digest}.json"
+    among = cache()
+    return among / "listings" / f"{digest}.json" if among else None
 
 
-def _read(place: Path) -> Listing:
+def _read(place: Path | None) -> Listing:
     """What is remembered; nothing where that is no listing."""
     try:
-        told = json.loads(place.read_text(encoding="utf-8"))
+        told = json.loads(place.read_text(encoding="utf-8")) if place else {}
         return {str(where): (int(then), [str(name) for name in names]) for where, (then, names) in told.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}

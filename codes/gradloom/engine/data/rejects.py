@@ -1,5 +1,6 @@
 """Samples that cannot be used: what messages call them, why, and how many there may be."""
 
+import errno
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class Bad:
     index: int
     name: str
     why: str
+    innocent: bool = False  # whether it is the machine that cannot
 
 
 class Rejects:
@@ -48,8 +50,11 @@ class Rejects:
         """Count the bad samples of a batch.
 
         Raises:
-            RunError: when there are more than the options allow, or the batch could not be filled without them.
+            RunError: when there are more than the options allow, or the batch could not be filled without them, or it
+                is the machine that cannot.
         """
+        if innocent := next((one for one in bad if one.innocent), None):
+            raise RunError(self._node.fault(innocent.why))
         beyond = None
         for one in bad:
             if one.index in self._seen:
@@ -88,6 +93,19 @@ def name_of(dataset: Dataset[Any], index: int) -> str:
         if death(error):
             raise
         return f"sample {index}"
+
+
+def lacking(error: Exception) -> str:
+    """What the machine has too little of, where that is why a sample cannot be drawn or sent; empty where it is not."""
+    text = str(error)
+    if "/torch_" in text and isinstance(error, RuntimeError):  # what torch calls its pieces of shared memory
+        why = text.partition(">: ")[2] or text
+        return (
+            f"there is no shared memory to send batches through ({why}); give /dev/shm more room, or write n_workers: 0"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return "too many files are open; allow more with 'ulimit -n 4096', or lower n_workers"
+    return ""
 
 
 def describe(error: Exception, module: str) -> str:

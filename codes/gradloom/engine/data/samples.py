@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, default_collate
 
 from gradloom.engine.data.forms import Form, difference, form_of, most_common
 from gradloom.engine.data.order import Place, mix
-from gradloom.engine.data.rejects import Bad, describe, name_of
+from gradloom.engine.data.rejects import Bad, describe, lacking, name_of
 from gradloom.engine.data.workers import death
 
 _MORE_ATTEMPTS = 10  # at finding a sample to stand in, beyond the number that may be bad
@@ -73,11 +73,13 @@ class Seeded(Dataset[Portion]):
                 raise ValueError(f"a sample is a mapping such as {{'hq': tensor}}, not a {type(sample).__name__}")
             return Good(sample, form_of(sample))
         except Exception as error:
-            return self._bad(index, self._words(error))
+            return self._innocent(index, error) or self._bad(index, self._words(error))
 
     def _repair(self, places: Sequence[Place], drawn: Sequence[Good | Bad]) -> Portion:
         """Replace what is bad, or unlike most others, as long as something can be found."""
         wanted = self._wanted([one.form for one in drawn if isinstance(one, Good)], len(places))
+        if innocent := next((one for one in drawn if isinstance(one, Bad) and one.innocent), None):
+            return Portion({}, (innocent,))
         chosen: list[Good] = []
         bad: list[Bad] = []
         stand_ins: dict[int, int] = {}
@@ -129,6 +131,8 @@ class Seeded(Dataset[Portion]):
             with torch.no_grad():  # what has a gradient cannot be sent by a worker
                 batch = default_collate([one.sample for one in chosen])
         except Exception as error:
+            if innocent := self._innocent(places[0][1], error):
+                return Portion({}, (innocent,))
             why = f"it cannot be put into a batch: {self._words(error)}"
             return Portion({}, (*bad, self._bad(places[0][1], why)))
         return Portion(batch, tuple(bad), stand_ins)
@@ -138,6 +142,11 @@ class Seeded(Dataset[Portion]):
         if death(error):
             raise error
         return describe(error, type(self.dataset).__module__)
+
+    def _innocent(self, index: int, error: Exception) -> Bad | None:
+        """A sample that only the machine cannot use, if that is what an error says."""
+        why = lacking(error)
+        return Bad(index, name_of(self.dataset, index), why, innocent=True) if why else None
 
     def _bad(self, index: int, why: str) -> Bad:
         return Bad(index, name_of(self.dataset, index), why)

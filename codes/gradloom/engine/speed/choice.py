@@ -6,11 +6,11 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from gradloom.config.cache import cache
 from gradloom.plan.plan import Plan
 from gradloom.version import __version__
 
@@ -35,7 +35,7 @@ class Choice:
 class Remembered:
     """What was chosen on this machine, with these versions and this plan.
 
-    It is kept in `speed/<digest>.json` in `$XDG_CACHE_HOME/gradloom`, or in `~/.cache/gradloom`.
+    It is kept in `speed/<digest>.json` in the cache, if there is one.
     """
 
     def __init__(self, plan: Plan, device: torch.device, shapes: Mapping[str, Any]) -> None:
@@ -48,18 +48,22 @@ class Remembered:
             "shapes": shapes,
         }
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self.file = cache / "gradloom" / "speed" / f"{digest}.json"
+        folder = cache()
+        self.file = folder / "speed" / f"{digest}.json" if folder else None
 
     def recall(self) -> dict[str, Choice]:
         """The choice for each network; empty where none is kept, or the file is not what was written."""
         try:
-            return {name: Choice(**one) for name, one in json.loads(self.file.read_text()).items()}
+            told = json.loads(self.file.read_text()) if self.file else {}
+            return {name: Choice(**one) for name, one in told.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}
 
     def keep(self, choices: Mapping[str, Choice], tell: Callable[[str], None]) -> None:
         """Keep what was chosen; tell where that cannot be done."""
+        if not self.file:
+            tell("speed: what was chosen cannot be kept for the next run: there is no home; set XDG_CACHE_HOME")
+            return
         beside = self.file.with_suffix(f".{os.getpid()}")
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
