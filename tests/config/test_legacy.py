@@ -44,7 +44,7 @@ REWRITTEN: list[tuple[str, Any, list[str]]] = [
     ("ddp_static_graph: true", {}, ["ddp_static_graph: dropped: gradients are averaged without a wrapper"]),
     ("automatically_recover_nan_by_reverting_n_saves: 2", {}, ["automatically_recover_nan_by_reverting_n_saves: "
      "dropped: the ancestor never did it"]),
-    ("fp16: true", {"precision": "fp16"}, ["fp16: read as 'fp16'", "fp16: read as 'precision'"]),
+    ("fp16: true", {"precision": "fp16"}, ["fp16: read as 'precision: fp16'"]),
     ("grad_scaler_enabled: true", {}, ["grad_scaler_enabled: dropped: fp16 has a scaler, fp32 and bf16 need none"]),
     ("training_data_encountered: 5", {}, ["training_data_encountered: dropped: samples are counted from the "
      "iterations"]),

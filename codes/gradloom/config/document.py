@@ -139,7 +139,7 @@ def _merge(base: Node, own: Node) -> Node:
 
 
 def _override(root: Node, override: str, faults: list[Fault]) -> Node:
-    """Put the value of `a.b=c` in its place; it is YAML text, never code."""
+    """Put the value of `a.b=c` in its place; it is YAML text, never code. An empty one removes a mapping."""
     place = Mark(f"--set {masked_override(override)}", 0, 0)
     path, equals, text = override.partition("=")
     if not equals or not all(path.split(".")):
@@ -169,4 +169,6 @@ def _placed(node: Node, keys: list[str], value: Node, faults: list[Fault]) -> No
         faults.append(value.fault(f"{node.path} is {node.show()}, so nothing can stand within it"))
         return node
     child = node.get(key) or Node(None, value.mark, join(node.path, key))
+    if not rest and value.value is None and isinstance(child.value, dict):
+        return replace(node, value={name: field for name, field in node.fields.items() if name != key})
     return replace(node, value={**node.fields, key: _placed(child, rest, value, faults)})

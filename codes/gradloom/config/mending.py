@@ -22,15 +22,16 @@ def forget(why: str) -> Mend:
     return mend
 
 
-def rename(to: str) -> Mend:
-    """Call the option by its present name, unless that is there too."""
+def rename(to: str, value: Any = None) -> Mend:
+    """Call the option by its present name, unless that is there too; with a value, give it that."""
 
     def mend(fields: Fields, key: str) -> str:
         node = fields.pop(key)
         if to in fields:
             return f"dropped: {to!r} is there too"
-        fields[to] = node.at(join(node.path.rpartition(".")[0], to))
-        return f"read as {to!r}"
+        found = node if value is None else replace(node, value=value)
+        fields[to] = found.at(join(node.path.rpartition(".")[0], to))
+        return f"read as {to!r}" if value is None else f"read as '{to}: {value}'"
 
     return mend
 

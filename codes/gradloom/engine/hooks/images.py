@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,24 +15,40 @@ _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.22
 
 
 class Images(Hook):
-    """Saves `logger.visuals` and lets networks draw: first, after every `visual_debug_rate` iterations, and last."""
+    """Saves `logger.visuals` and lets networks draw: first, after every `visual_debug_rate` iterations, and last.
+
+    A key that is not written in such an iteration, as its gate is shut, is shown of the next one that writes it.
+    """
 
     def __init__(self, options: Logger, iterations: int) -> None:
         self.options, self.iterations = options, iterations
+        self.owed: set[str] = set()
+
+    def state(self) -> dict[str, Any]:
+        return {"owed": sorted(self.owed)}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.owed = set(state.get("owed", ())) & set(self.options.visuals)
 
     def keeps(self, iteration: int) -> frozenset[str]:
-        return frozenset(self.options.visuals) if self._due(iteration + 1) else frozenset()
+        return frozenset(self.options.visuals) if self._due(iteration + 1) else frozenset(self.owed)
 
     def _due(self, done: int) -> bool:
         return done == 1 or done == self.iterations or done % self.options.visual_debug_rate == 0
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
-        if not self._due(run.trainer.iteration):
-            return
-        for key in self.options.visuals:
+        due = self._due(run.trainer.iteration)
+        self.owed |= set(self.options.visuals) if due else set()
+        for key in filter(self.owed.__contains__, self.options.visuals):
             pieces = [micro.state[key] for micro in run.trainer.states if key in micro.state]
             if pieces:
                 show(run, key, torch.cat(pieces), self.options)
+                self.owed.remove(key)
+        if due:
+            self._let_networks_draw(run)
+
+    @staticmethod
+    def _let_networks_draw(run: Run) -> None:
         for name, draw in run.trainer.taking_part.drawings.items() if run.trainer.world.writes else ():
             folder = run.folder.images(f"networks/{name}")
             folder.mkdir(parents=True, exist_ok=True)
