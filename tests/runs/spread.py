@@ -53,11 +53,22 @@ class Either(nn.Module):
         return self.common(z) + self.extra(z) * marks if marks.any() else self.common(z)
 
 
+@gradloom.networks.register("test_tied")
+class Tied(nn.Sequential):
+    """Latents (B, 4) to points (B, 2), by one layer twice."""
+
+    def __init__(self) -> None:
+        twice = nn.Linear(4, 4)
+        super().__init__(nn.Linear(4, 4), nn.Tanh(), twice, nn.Tanh(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2))
+        self[4].weight = twice.weight
+
+
 CASES: dict[str, tuple[str, ...]] = {
     "both": _BOTH,
     "one": (*_CLIPPED, "networks.generator.strategy=fsdp"),
     "together": (*_TOGETHER, "networks.discriminator.strategy=fsdp"),
     "unused": ("networks.generator={which_model: test_either}", "networks.discriminator.strategy=fsdp"),
+    "tied": ("networks.generator={which_model: test_tied}", "networks.generator.strategy=fsdp"),
     "none": (),
 }
 """What is changed of `GAN`, by name."""

@@ -19,6 +19,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from gradloom.engine.saving.weights import apart
 from gradloom.engine.sharding import is_spread
 from gradloom.errors import RunError
 
@@ -30,7 +31,7 @@ def write_parts(tensors: Mapping[str, Tensor], folder: Path) -> None:
         RunError: in all processes, when one of them could not write.
     """
     try:
-        save(dict(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+        save(apart(tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
     except CheckpointException as error:
         raise RunError(f"{folder} cannot be written: {_first(error)}") from error
 

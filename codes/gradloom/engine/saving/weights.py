@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gradloom.config.secrets import masked
 from gradloom.config.sections import Pretrained
 from gradloom.engine.saving.reading import PARALLEL, read_weights
-from gradloom.engine.sharding import is_spread, part_like
+from gradloom.engine.sharding import here, is_spread, part_like
 from gradloom.errors import RunError, suggest
 from gradloom.parts import Adopts
 
@@ -169,18 +169,18 @@ def write_weights(weights: Weights, file: Path) -> None:
         TypeError: when the options are not such as an options file holds.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.tensors.items()}
-    save_file(_apart(tensors), file, weights.described())
+    save_file(apart(tensors), file, weights.described())
 
 
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copy tensors that share memory with another, which safetensors does not take."""
     seen: set[int] = set()
-    apart = {}
+    copied = {}
     for key, value in tensors.items():
-        memory = value.untyped_storage().data_ptr()
-        apart[key] = value.clone() if memory in seen else value
+        memory = here(value).untyped_storage().data_ptr()
+        copied[key] = value.clone() if memory in seen else value
         seen.add(memory)
-    return apart
+    return copied
 
 
 def _as_written(value: Any) -> str:
