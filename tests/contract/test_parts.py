@@ -297,7 +297,10 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "translational": [
             PAIR | {"generator": network, "fake": [images], "corners": [images] * 3, "patch_size": 6, "overlap": 4}
         ],
-        "gradient_penalty": [{"at": images, "discriminator": critic}],
+        "gradient_penalty": [
+            {"at": images, "to_": None, "discriminator": critic},
+            {"at": images, "to_": images, "discriminator": critic},
+        ],
         "stylegan2_divergence": [
             GAN | {"gradient_penalty_frequency": 4},
             {"discriminator": critic, "fake": images, "gen_loss": True, "logistic": True, "noise": 0.1},
