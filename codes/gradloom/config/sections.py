@@ -246,7 +246,7 @@ class Sections:
         return Speed() if self.speed == "auto" else Speed(channels_last=False, compile=False, fused=False)
 
 
-_TREES = ("networks", "steps", "datasets")  # compiled into the plan, with the parts under `eval`
+_TREES = ("networks", "steps", "datasets", "hooks")  # compiled into the plan, with the parts under `eval`
 _PARTS = ("injectors", "evaluators")
 OPTIONAL = (
     "eval",
@@ -259,6 +259,7 @@ OPTIONAL = (
     "gpu_ids",
     "plugins",
     "datasets",
+    "hooks",
 )  # as good as absent where they are empty
 
 
@@ -270,7 +271,7 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
     fields = {key: node for key, node in root.fields.items() if node.value is not None or key not in OPTIONAL}
     measured = fields["eval"].fields if "eval" in fields else {}
     trains = "train" in fields or "output_state" not in measured
-    optional = {"datasets"} if trains or "injectors" not in measured else {"datasets", "steps"}
+    optional = {"datasets", "hooks"} if trains or "injectors" not in measured else {"datasets", "hooks", "steps"}
     _check_trees(root, fields, optional, found)
     special = {*_TREES, "eval", "path"}
     hidden = {"pretrained", "faulty", "trains", *(() if trains else ("train",))}
