@@ -105,3 +105,11 @@ def test_mistakes_in_options_are_faults(options: str, why: str, tmp_path: Path) 
     with pytest.raises(OptionsError) as refused:
         run(options, tmp_path)
     assert [why in str(fault) for fault in refused.value.faults] == [True]
+
+
+def test_two_plugins_do_not_give_one_name(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.py").write_text("import gradloom\nclass H(gradloom.Hook, type='test_shared'): pass\n")
+    (tmp_path / "x.yml").write_text(DIGITS + "name: x\nplugins: [one.py, other.py]\nhooks: {h: {type: test_shared}}\n")
+    with pytest.raises(OptionsError, match=r"one\.py has the hook 'test_shared' too; name one of them otherwise"):
+        gradloom.load(tmp_path / "x.yml")
