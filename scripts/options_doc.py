@@ -67,6 +67,8 @@ def lines() -> Iterator[str]:
         yield from section(f"`{name}:`", cls)
     yield "`path.pretrain_model_<network>` names a file of weights to start from, "
     yield "`pretrain_base_path_<network>` a prefix of the names in it.\n"
+    yield "`hooks.<name>` is what a plugin does besides training, by `type` and its options"
+    yield "([writing-a-part.md](writing-a-part.md)).\n"
     yield from section("`networks.<name>:`", NetworkOptions)
     yield from section("`datasets.train:`, `datasets.val:`", DatasetOptions)
     yield from section("`steps.<name>:`", StepOptions)

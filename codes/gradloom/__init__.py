@@ -7,6 +7,7 @@ from gradloom.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gradloom import datasets, networks
+    from gradloom.engine.hooks.hook import Hook, Run
     from gradloom.engine.saving.loading import load_network
     from gradloom.engine.trainer import Trainer
     from gradloom.engine.trainer import Trainer as ExtensibleTrainer
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
     from gradloom.plan.plan import Plan
 
 __all__ = [
-    "TRAINED", "Arguments", "DatasetChoice", "Diverged", "Evaluator", "ExtensibleTrainer", "Fault", "Injector", "Inner",
-    "Loss", "Mark", "Need", "Net", "NetworkChoice", "OptionsError", "Plan", "Read", "RunError", "Scheduled", "Shown",
-    "Trainer", "Write", "datasets", "load", "load_network", "networks",
+    "TRAINED", "Arguments", "DatasetChoice", "Diverged", "Evaluator", "ExtensibleTrainer", "Fault", "Hook", "Injector",
+    "Inner", "Loss", "Mark", "Need", "Net", "NetworkChoice", "OptionsError", "Plan", "Read", "Run", "RunError",
+    "Scheduled", "Shown", "Trainer", "Write", "datasets", "load", "load_network", "networks",
 ]  # fmt: skip
 
 _HOMES = {
+    "gradloom.engine.hooks.hook": ("Hook", "Run"),
     "gradloom.engine.saving.loading": ("load_network",),
     "gradloom.engine.trainer": ("Trainer",),
     "gradloom.errors": ("Diverged", "Fault", "Mark", "OptionsError", "RunError"),

@@ -1,4 +1,4 @@
-"""What options choose by name and build later: networks, datasets and optimizers."""
+"""What options choose by name and build later: networks, datasets, optimizers and hooks."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -34,6 +34,7 @@ class Datasets(Registry[Dataset[Any]]):
 networks = Registry[nn.Module]("network", "gradloom.networks")
 datasets = Datasets("dataset", "gradloom.datasets")
 optimizers = Registry[Optimizer]("optimizer", "gradloom.optimizers")
+hooks = Registry[Any]("hook")  # those of plugins
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from gradloom.choices import Choice, DatasetChoice, NetworkChoice, Shown, datasets, keys_of, networks, optimizers
+from gradloom.choices import Choice, DatasetChoice, NetworkChoice, Shown, datasets, hooks, keys_of, networks, optimizers
 from gradloom.company import Adopts, Company, InCompany
 from gradloom.config.annotations import Wants
 from gradloom.inner import Inner
@@ -34,7 +34,7 @@ from gradloom.registry import Registry
 __all__ = [
     "TRAINED", "Adopts", "Arguments", "Choice", "Company", "DatasetChoice", "Evaluator", "InCompany", "Injector",
     "Inner", "Loss", "Metrics", "Need", "Net", "NetworkChoice", "Part", "Port", "Read", "Scalar", "Scheduled", "Shown",
-    "Write", "datasets", "keys_in", "keys_of", "networks", "optimizers", "port_of", "widen",
+    "Write", "datasets", "hooks", "keys_in", "keys_of", "networks", "optimizers", "port_of", "widen",
 ]  # fmt: skip
 
 

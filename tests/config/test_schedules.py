@@ -31,6 +31,8 @@ def schedule(text: str) -> Schedule:
         ("{exponential: {from: 1, to: 100, start: 2, end: 6}}", {0: 1, 2: 1, 4: 10, 6: 100, 7: 100}),
         ("{stepped: {points: [[0, 1], [10, 0.5], [20, 2]]}}", {0: 1, 9: 1, 10: 0.5, 19: 0.5, 20: 2, 99: 2}),
         ("{stepped: {points: [[5, 3]]}}", {0: 3, 5: 3, 6: 3}),
+        ("{ema_warmup: {to: 0.8}}", {0: 0, 1: 1 / 2, 2: 2 / 3, 3: 3 / 4, 4: 0.8, 99: 0.8}),
+        ("{ema_warmup: {to: 0.9, power: 2, inverse_gamma: 4, start: 3}}", {2: 0, 3: 0, 7: 3 / 4, 11: 8 / 9, 99: 0.9}),
         ("{type: fixed, weight: 3}", {0: 3, 100: 3}),
         ("{type: linear_decay, initial_weight: 4, steps: 8, lower_bound: 0}", {0: 4, 2: 3, 8: 0, 9: 0}),
         ("{type: linear_decay, initial_weight: 4, steps: 8, lower_bound: 2, start_step: 10}", {0: 4, 14: 3, 30: 2}),
@@ -41,7 +43,7 @@ def schedule(text: str) -> Schedule:
 def test_a_schedule_has_these_values(text: str, values: dict[int, float]) -> None:
     found = schedule(text)
     assert {time: found.at(time, 7) for time in values} == pytest.approx(values)
-    assert found.lowest == min(values.values())
+    assert found.bounds == (min(values.values()), max(values.values()))
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)
@@ -73,5 +75,5 @@ def test_a_number_is_the_same_at_all_times() -> None:
 
 def test_the_kinds_are_these() -> None:
     assert sorted(Schedule.kinds) == [
-        "cosine", "exponential", "fixed", "linear", "linear_decay", "sinusoidal", "stepped",
+        "cosine", "ema_warmup", "exponential", "fixed", "linear", "linear_decay", "sinusoidal", "stepped",
     ]  # fmt: skip

@@ -147,6 +147,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "grid": [{"images_": [images, images], "count": 6}],
     "kid": [PAIR | {"network": critic, "subset_size": 9, "subsets": 4}],
     "mean": [{"value": images}, {"value": images, "batch": labels}],
+    "precision_recall": [PAIR | {"network": critic, "neighbourhood": 2}],
     "psnr": [PAIR, PAIR | {"against": images, "per_image": True}],
     "single_point_pair_contrastive_eval": [
         {

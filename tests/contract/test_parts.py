@@ -59,6 +59,10 @@ def tiles() -> Tensor:
     return torch.rand(2, 5, 3, 4, 4, requires_grad=True)
 
 
+def numbers() -> dict[str, Any]:
+    return {"count": 3, "share": torch.rand(4)}
+
+
 def sizes() -> list[int]:
     return [2, 2, 3, 6, 6]
 
@@ -223,6 +227,7 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
             CHAIN | {"output_scale_factor": 1, "respaced_timestep_spacing": 5, "undo_n1_to_1": True},
             CHAIN | {"output_scale_factor": 1, "respaced_timestep_spacing": 5, "use_ddim": True, "ddim_eta": 0.5},
         ],
+        "gaussian_sample": [{"mean": images, "log_variance": images}],
         "generator": [{"in_": images, "generator": network}],
         "grey": [{"in_": images}],
         "image_patch": [{"in_": images, "patch_size": 4}],
@@ -269,7 +274,10 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
     },
     Loss: {
         "cross_entropy": [{"logits": logits, "labels": labels}],
-        "direct": [{"key": images}],
+        "direct": [
+            {"key": images, "metrics": None},
+            {"key": images, "metrics": numbers},
+        ],
         "discriminator_gan": [
             GAN | {"structure": None, "gan_type": "ragan", "noise": 0.1},
             GAN | {"structure": None, "gan_type": "wgan", "gradient_penalty": True},
@@ -278,6 +286,7 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "distillation": [{"teacher": logits, "student": logits}],
         "feature": [PAIR | {"weights": "random", "layer": 2}],
         "for_element": [{"part": inner(Loss, "pix", real=film, fake=film, criterion="l2"), "index": -1}],
+        "gaussian_kl": [{"mean": images, "log_variance": images}],
         "generator_gan": [
             GAN | {"gan_type": "ragan", "noise": 0.1},
             GAN | {"gan_type": "hinge"},
@@ -297,7 +306,10 @@ EXAMPLES: dict[type[Part], dict[str, list[dict[str, Any]]]] = {
         "translational": [
             PAIR | {"generator": network, "fake": [images], "corners": [images] * 3, "patch_size": 6, "overlap": 4}
         ],
-        "gradient_penalty": [{"at": images, "discriminator": critic}],
+        "gradient_penalty": [
+            {"at": images, "to_": None, "discriminator": critic},
+            {"at": images, "to_": images, "discriminator": critic},
+        ],
         "stylegan2_divergence": [
             GAN | {"gradient_penalty_frequency": 4},
             {"discriminator": critic, "fake": images, "gen_loss": True, "logistic": True, "noise": 0.1},

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from gradloom.config.schedules import EmaWarmup, Linear
 from gradloom.engine.averages import Average
+from making import GAN, trainer_of
 
 
 class Remembers(nn.Module):
@@ -50,3 +52,35 @@ def test_an_average_follows_a_network_that_changed_its_dtype() -> None:
     average.update()
     torch.testing.assert_close(average.network.linear.weight, before + 0.5)
     torch.testing.assert_close(average.network.mean, torch.full((2,), 0.5, dtype=torch.float64))
+
+
+def test_with_a_warmup_of_power_1_it_is_the_plain_mean_until_the_bound() -> None:
+    network = Remembers()
+    average = Average(network, EmaWarmup(to=0.75))
+    seen = []
+    for iteration in range(4):
+        network.learn()
+        average.advance(iteration, lambda: 1)
+        average.update()
+        seen.append(network.linear.weight.detach().clone())
+        torch.testing.assert_close(average.network.linear.weight, torch.stack(seen).mean(0))
+    network.learn()
+    average.advance(4, lambda: 1)
+    average.update()
+    expected = 0.75 * torch.stack(seen).mean(0) + 0.25 * network.linear.weight.detach()
+    torch.testing.assert_close(average.network.linear.weight, expected)
+
+
+def test_a_rate_may_go_by_epochs() -> None:
+    average = Average(Remembers(), Linear(from_=0, to=0.5, end=2, unit="epoch"))
+    average.advance(5, lambda: 5)
+    assert average.rate == 0.25
+
+
+def test_a_trainer_gives_the_rate_its_value_of_each_iteration() -> None:
+    trainer = trainer_of(GAN.replace("ema_rate: 0.9", "ema_rate: {ema_warmup: {to: 0.9}}"))
+    generator, seen = trainer.networks["generator"], []
+    for _ in range(3):
+        trainer.train_step({"z": torch.randn(4, 4), "hq": torch.randn(4, 2)})
+        seen.append(generator[0].weight.detach().clone())
+    torch.testing.assert_close(trainer.emas["generator"][0].weight, torch.stack(seen).mean(0))

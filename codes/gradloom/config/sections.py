@@ -12,6 +12,7 @@ from pydantic import AfterValidator
 from gradloom.config.binding import bind, convert, make
 from gradloom.config.document import Document
 from gradloom.config.node import Node
+from gradloom.config.schedules import Schedule
 from gradloom.errors import Fault, closest
 
 Count = Annotated[int, Ge(0)]
@@ -49,7 +50,7 @@ class Train:
     val_freq: Positive | None = None  # iterations between evaluations; None evaluates at the end only
     manual_seed: Count = 0
     ema_enabled: bool = True
-    ema_rate: Rate = 0.999
+    ema_rate: Rate | Schedule = 0.999  # what averages keep of themselves at each update
     default_lr_scheme: str | dict[str, Any] | None = None  # None keeps the learning rates
     gen_lr_steps: list[Count] = field(default_factory=list)  # iterations from which rates are lr_gamma times as high
     lr_gamma: Annotated[float, Gt(0)] = 0.1
@@ -66,6 +67,9 @@ class Train:
     process_timeout: Annotated[float, Gt(0)] = 30.0  # minutes that processes wait for one another before the run fails
 
     def __post_init__(self) -> None:
+        low, high = self.ema_rate.bounds if isinstance(self.ema_rate, Schedule) else (0, 0)
+        if low < 0 or high >= 1:
+            raise ValueError(f"'ema_rate' goes from {low:g} to {high:g}; it is 0 or more, and less than 1")
         if self.restart_weights and len(self.restart_weights) != len(self.restarts):
             counts = f"{len(self.restart_weights)} for {len(self.restarts)}"
             raise ValueError(f"'restart_weights' needs one weight for each of 'restarts', got {counts}")
@@ -242,7 +246,7 @@ class Sections:
         return Speed() if self.speed == "auto" else Speed(channels_last=False, compile=False, fused=False)
 
 
-_TREES = ("networks", "steps", "datasets")  # compiled into the plan, with the parts under `eval`
+_TREES = ("networks", "steps", "datasets", "hooks")  # compiled into the plan, with the parts under `eval`
 _PARTS = ("injectors", "evaluators")
 OPTIONAL = (
     "eval",
@@ -255,6 +259,7 @@ OPTIONAL = (
     "gpu_ids",
     "plugins",
     "datasets",
+    "hooks",
 )  # as good as absent where they are empty
 
 
@@ -266,7 +271,7 @@ def sections(document: Document, faults: list[Fault]) -> Sections | None:
     fields = {key: node for key, node in root.fields.items() if node.value is not None or key not in OPTIONAL}
     measured = fields["eval"].fields if "eval" in fields else {}
     trains = "train" in fields or "output_state" not in measured
-    optional = {"datasets"} if trains or "injectors" not in measured else {"datasets", "steps"}
+    optional = {"datasets", "hooks"} if trains or "injectors" not in measured else {"datasets", "hooks", "steps"}
     _check_trees(root, fields, optional, found)
     special = {*_TREES, "eval", "path"}
     hidden = {"pretrained", "faulty", "trains", *(() if trains else ("train",))}

@@ -6,16 +6,20 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from gradloom.config.schedules import Schedule, Scheduled, at
+
 
 class Average:
     """A network's average: `average = rate * average + (1 - rate) * network` after each of its updates.
 
-    It starts as a copy. Buffers of floats, such as batch norm's statistics, are averaged too; others are copied.
+    It starts as a copy; a rate that is a schedule has the value of the last `advance`. Buffers of floats, such as batch
+    norm's statistics, are averaged too; others are copied.
     """
 
-    def __init__(self, network: nn.Module, rate: float) -> None:
+    def __init__(self, network: nn.Module, rate: Scheduled) -> None:
         self.network = deepcopy(network).eval().requires_grad_(False)
-        self._rate = rate
+        self._scheduled = rate
+        self.rate = at(rate, 0, 1)
         self.follow(network)
         pairs = zip(self.network.modules(), network.modules(), strict=True)
         self._buffers = [
@@ -26,6 +30,11 @@ class Average:
         """Average this network's parameters, or of each the part that lies in this process."""
         pairs = zip(self.network.parameters(), network.parameters(), strict=True)
         self._parameters = [(part(ours), part(theirs)) for ours, theirs in pairs]
+
+    def advance(self, iteration: int, epoch_length: Callable[[], int]) -> None:
+        """Give the rate its value of an iteration."""
+        if isinstance(self._scheduled, Schedule):
+            self.rate = at(self._scheduled, iteration, epoch_length() if self._scheduled.unit == "epoch" else 1)
 
     @torch.no_grad()
     def update(self) -> None:
@@ -41,4 +50,4 @@ class Average:
             else:
                 average.copy_(current)
         for averages, currents in groups.values():
-            torch._foreach_lerp_(averages, currents, 1 - self._rate)
+            torch._foreach_lerp_(averages, currents, 1 - self.rate)

@@ -34,6 +34,7 @@ from gradloom.engine.saving.shelf import Shelf
 from gradloom.engine.saving.snapshot import give
 from gradloom.engine.start import Start
 from gradloom.errors import Diverged, RunError
+from gradloom.plan.plan import Recipe
 
 if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer
@@ -114,8 +115,18 @@ def _hooks(trainer: Trainer, datasets: Mapping[str, Dataset[Any]]) -> dict[str, 
     }
     if sections.early_stopping:
         hooks["early_stopping"] = EarlyStopping(sections.early_stopping)
+    hooks |= {f"hooks.{name}": _own(name, recipe) for name, recipe in trainer.plan.hooks.items()}
     hooks["checkpoints"] = Checkpoints(sections.checkpoints, sections.logger.save_checkpoint_freq, at_start=returns)
     return hooks
+
+
+def _own(name: str, recipe: Recipe) -> Hook:
+    """A plugin's hook."""
+    try:
+        made: Hook = recipe.build()
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{recipe.node.mark}: hooks.{name}: {error}") from error
+    return made
 
 
 def _train(run: Run, dataset: Dataset[Any]) -> None:

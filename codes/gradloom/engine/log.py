@@ -14,7 +14,8 @@ from torch import Tensor
 from gradloom.engine.claim import claim
 from gradloom.engine.saving import disk
 
-Kind = Literal["train", "eval"]
+Kind = Literal["train", "eval", "hook"]
+"""Means of training, what evaluators measured, and what hooks of plugins report."""
 
 
 class Sink(Protocol):
@@ -171,4 +172,4 @@ def _parted(text: str, iteration: int, measured: bool) -> tuple[list[str], list[
 def line(kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> str:
     """One report as a line of text."""
     terms = [f"{name} {number:.4g}" + (f" ({notes[name]})" if name in notes else "") for name, number in values.items()]
-    return f"{iteration:>8,}  {'' if kind == 'train' else 'measured: '}{'  '.join(terms)}"
+    return f"{iteration:>8,}  {'measured: ' if kind == 'eval' else ''}{'  '.join(terms)}"

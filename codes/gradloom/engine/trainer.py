@@ -120,9 +120,11 @@ class Trainer:
         return metrics
 
     def advance(self) -> None:
-        """Give learning rates, scheduled options and what may learn the values of the iteration."""
+        """Give rates of learning and of averages, scheduled options and what may learn the values of the iteration."""
         self.rates.apply(self.iteration, self.epoch_length)
         self.learning.begin(self.iteration)
+        for average in self.averages.values():
+            average.advance(self.iteration, self.epoch_length)
         for part in self._scheduled:
             part.advance(self.iteration, self.epoch_length() if part.uses_epochs else 1)
 

@@ -8,16 +8,16 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from gradloom.errors import Diverged, RunError
+from gradloom.errors import RunError
 from gradloom.evaluators._discrepancy import squared_discrepancy
-from gradloom.evaluators._features import Features
+from gradloom.evaluators._features_kept import FeaturesKept
 from gradloom.evaluators._scores import precise
 
 _SEED = 2020
 """Of the choice of subsets; with it, and numpy's old generator, they are those of torch-fidelity."""
 
 
-class Kid(Features, type="kid"):
+class Kid(FeaturesKept, type="kid"):
     """Measures how far the generated images are from the real ones by a kernel on their features; it may be negative.
 
     From Binkowski et al. 2018 (arXiv 1801.01401): the unbiased squared maximum mean discrepancy (equation 4) under the
@@ -37,18 +37,9 @@ class Kid(Features, type="kid"):
         if self.samples is not None and self.samples < self.subset_size:
             raise ValueError(f"subset_size is {self.subset_size}, more than the {self.samples} samples; lower it")
 
-    def reset(self) -> None:
-        """Forget all images."""
-        self.seen: dict[str, list[Tensor]] = {"fake": [], "real": []}
-
-    def add(self, found: Mapping[str, Tensor]) -> None:
-        """Take in the features of a batch."""
-        for port, features in found.items():
-            self.seen[port].append(features.detach())
-
     def compute(self) -> Mapping[str, float]:
         """The mean of the subsets' discrepancies, and their standard deviation."""
-        fake, real = self._features_at("fake"), self._features_at("real")
+        fake, real = self._enough_at("fake"), self._enough_at("real")
         chosen = np.random.RandomState(_SEED)
         distances = []
         for _ in range(self.subsets):
@@ -59,7 +50,7 @@ class Kid(Features, type="kid"):
 
     def protocol(self) -> str:
         """Whose features, of how many images, and which subsets of them."""
-        fakes, reals = (sum(map(len, self.seen[port])) for port in ("fake", "real"))
+        fakes, reals = self.count("fake"), self.count("real")
         what = "KID" if self.network is None else "squared MMD (cubic kernel)"
         return f"{self.made_of(what, fakes, reals)}, mean over {self.subsets} subsets of {self.subset_size}"
 
@@ -67,12 +58,8 @@ class Kid(Features, type="kid"):
         """Choose images, none of them twice."""
         return torch.from_numpy(chosen.choice(count, self.subset_size, replace=False))
 
-    def _features_at(self, port: str) -> Tensor:
-        count = sum(map(len, self.seen[port]))
-        if count < self.subset_size:
-            needed = f"needs as many images at {port!r} as a subset has, {self.subset_size}, got {count}"
+    def _enough_at(self, port: str) -> Tensor:
+        if self.count(port) < self.subset_size:
+            needed = f"needs as many images at {port!r} as a subset has, {self.subset_size}, got {self.count(port)}"
             raise RunError(f"kid: {needed}; lower subset_size, or measure more samples")
-        features = torch.cat(self.seen[port])
-        if not bool(features.isfinite().all()):
-            raise Diverged(f"kid: features of the {count} images at {port!r} are not all finite numbers")
-        return features
+        return self.features_at(port)

@@ -74,6 +74,7 @@ def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault], 
         datasets={phase: dataset for phase, dataset in pieces.datasets.items() if dataset},
         given=tuple(key for key, writer in writers.items() if writer is None),
         lr_scheme=scheme,
+        hooks={name: hook for name, hook in pieces.hooks.items() if hook},
         notices=tuple(in_order([*document.notices, *pieces.notices, *notices])),
         application=applied,
     )

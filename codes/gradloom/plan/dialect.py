@@ -78,6 +78,7 @@ def _sections() -> dict[str, Schema]:
         "networks": _named(ref("network")),
         "steps": _named(ref("step")),
         "datasets": _named(ref("dataset")),
+        "hooks": _named({"description": "what a plugin does besides training", "type": "object", "required": ["type"]}),
     }
     return {name: _or_nothing(schema) if name in OPTIONAL else schema for name, schema in found.items()}
 

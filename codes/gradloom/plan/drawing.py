@@ -41,6 +41,9 @@ def listing(plan: Plan) -> str:
         lines += ["", _commented(f"measure {measure.samples or 'all'} samples of {measure.phase}:", whom)]
         lines += [f"    {_injector(call)}" for call in measure.injectors]
         lines += [_commented(f"    {call.name} = {_call(call.part)}", _gates(call.gate)) for call in measure.calls]
+    lines += [""] if plan.hooks else []
+    for name, hook in plan.hooks.items():
+        lines.append(f"besides, {name} = {hook.node.fields['type'].value}({_arguments(hook.arguments.items())})")
     return "\n".join(lines)
 
 

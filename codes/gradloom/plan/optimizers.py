@@ -69,8 +69,8 @@ class CommonOptions:
 
 
 def _check_rate(lr: Scheduled) -> None:
-    if isinstance(lr, Schedule) and lr.lowest < 0:
-        raise ValueError(f"'lr' goes down to {lr.lowest:g}; a learning rate is 0 or more")
+    if isinstance(lr, Schedule) and lr.bounds[0] < 0:
+        raise ValueError(f"'lr' goes down to {lr.bounds[0]:g}; a learning rate is 0 or more")
 
 
 _PARTED = "adamw_zero"

@@ -10,12 +10,13 @@ from gradloom.config.node import Node, children
 from gradloom.config.sections import Sections
 from gradloom.errors import Fault, suggest
 from gradloom.gates import Gate
-from gradloom.parts import TRAINED, Injector, Loss, Part, Port, keys_in
+from gradloom.parts import TRAINED, Injector, Loss, Part, Port, hooks, keys_in
 from gradloom.plan.datasets import bind_dataset
 from gradloom.plan.networks import bind_network
 from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer, check_starts
 from gradloom.plan.options import StepOptions
 from gradloom.plan.plan import Call, Recipe, Step
+from gradloom.plan.recipes import bind_recipe
 
 P = TypeVar("P", bound=Part)
 
@@ -59,8 +60,18 @@ class Pieces:
         self.datasets = {
             phase: bind_dataset(phase, node, bound, self.faults) for phase, node in children(root, "datasets")
         }
+        self.hooks = {name: self.hook(name, node) for name, node in children(root, "hooks")}
         self.steps = _with_owners([self.step(name, node) for name, node in self.step_nodes.items()])
         self.measuring = self.calls(Injector, root.get("eval"), "injectors", ())
+
+    def hook(self, name: str, node: Node) -> Recipe | None:
+        """What a plugin does besides training."""
+        check_name(name, node, self.faults)
+        if not isinstance(node.value, dict):
+            self.faults.append(node.fault(f"expected options such as 'type', got {node.show()}"))
+            return None
+        cls = hooks.choose(node, "type", self.faults)
+        return bind_recipe(cls, node, self.faults, {"type"}) if cls else None
 
     def step(self, name: str, node: Node) -> Step:
         check_name(name, node, self.faults)

@@ -233,6 +233,7 @@ class Plan:
     datasets: Mapping[str, Dataset]
     given: tuple[str, ...]  # the keys of a training batch, as far as they are known
     lr_scheme: Recipe | None
+    hooks: Mapping[str, Recipe] = field(default_factory=dict)  # of plugins
     notices: tuple[Fault, ...] = ()
     application: Application | None = None  # where eval.output_state says what to write
     _programs: dict[Any, Program] = field(default_factory=dict, repr=False, compare=False)

@@ -14,11 +14,11 @@ from zlib import crc32
 from gradloom.config.node import Node
 from gradloom.config.source import home_expanded
 from gradloom.errors import Fault
-from gradloom.parts import Evaluator, Injector, Loss, datasets, networks, optimizers
+from gradloom.parts import Evaluator, Injector, Loss, datasets, hooks, networks, optimizers
 from gradloom.registry import Registry
 
 _REGISTRIES: tuple[Registry[Any], ...] = (
-    Injector.registry, Loss.registry, Evaluator.registry, networks, datasets, optimizers,
+    Injector.registry, Loss.registry, Evaluator.registry, networks, datasets, optimizers, hooks,
 )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ class Console(Silent):
             self.progress.stop()
 
     def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
-        if kind == "eval":
+        if kind != "train":
             fresh = {name: note for name, note in notes.items() if name not in self._explained}
             self._explained |= fresh.keys()
             self.terminal.print(line(kind, iteration, values, {}), markup=False)

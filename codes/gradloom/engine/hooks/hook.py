@@ -11,8 +11,9 @@ from torch import Tensor
 from gradloom.engine.data.feed import Fetched
 from gradloom.engine.folder import RunFolder
 from gradloom.engine.interrupts import Interrupts
-from gradloom.engine.log import Log
+from gradloom.engine.log import Kind, Log
 from gradloom.engine.saving.shelf import Shelf
+from gradloom.parts import hooks
 
 if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer
@@ -56,13 +57,13 @@ class Run:
         return Shelf(self.folder.checkpoints)
 
     def report(
-        self, kind: str, values: Mapping[str, float], notes: Mapping[str, str] | None = None,
+        self, kind: Kind, values: Mapping[str, float], notes: Mapping[str, str] | None = None,
         iteration: int | None = None,
     ) -> None:  # fmt: skip
         """Tell numbers, of now or of an iteration before, and remember them for the hooks that follow."""
         self.news |= values
         iteration = self.trainer.iteration if iteration is None else iteration
-        self.log.scalars("eval" if kind == "eval" else "train", iteration, values, notes)
+        self.log.scalars(kind, iteration, values, notes)
 
     def settle(self) -> None:
         """Let every hook do now what it puts off."""
@@ -74,8 +75,15 @@ class Hook:
     """Something done besides training; a hook overrides the moments it wants.
 
     `trainer.iteration` is the number of iterations done. What a hook has to remember over an interruption is its
-    `state`, in tensors, numbers, words, lists and mappings.
+    `state`, in tensors, numbers, words, lists and mappings. One that a plugin defines has a `type`, by which options
+    name it; its signature is its options. Hooks act in every process; only where `trainer.world.writes` they may write
+    files.
     """
+
+    def __init_subclass__(cls, type: str | None = None) -> None:
+        super().__init_subclass__()
+        if type is not None:
+            hooks.add(type, cls)
 
     def keeps(self, iteration: int) -> frozenset[str]:
         """The state keys that have to be there after an iteration, which is numbered from 0."""

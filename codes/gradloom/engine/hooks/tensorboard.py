@@ -24,7 +24,7 @@ class TensorBoard(Silent):
 
     def scalars(self, kind: Kind, iteration: int, values: Mapping[str, float], notes: Mapping[str, str]) -> None:
         for name, value in values.items():
-            tag = name if kind == "train" else f"eval/{name}"
+            tag = f"eval/{name}" if kind == "eval" else name
             self.writer.add_scalar(tag, value, iteration)
 
     def image(self, key: str, iteration: int, picture: Tensor) -> None:

@@ -136,6 +136,7 @@ class Graphs:
         """All that a recording of an iteration depends on."""
         trainer = self.trainer
         rates = [group["lr"] for optimizer in trainer.optimizers.values() for group in optimizer.param_groups]
+        rates += [average.rate for average in trainer.averages.values()]
         scheduled = [value for part in self._scheduled for value in part.scheduled_values()]
         inputs = [_form(batch.get(key)) for key in program.inputs]
         sections, iteration = trainer.plan.sections, trainer.iteration
