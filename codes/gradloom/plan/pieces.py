@@ -84,6 +84,7 @@ class Pieces:
             node=node,
             trains=tuple(trains),
             gate=gate & optimizer.gate if optimizer else gate,
+            supplies=replace(gate, every=1),
             optimizer=optimizer,
             optimizer_of=options.optimizer_of,
             injectors=self.calls(Injector, node, "injectors", trains),

@@ -181,7 +181,7 @@ class Step:
     name: str
     node: Node
     trains: tuple[str, ...]
-    gate: Gate
+    gate: Gate  # in which iterations it trains
     optimizer: Optimizer | None
     optimizer_of: str | None
     injectors: tuple[Call[Injector], ...]
@@ -189,6 +189,7 @@ class Step:
     clip_grad_norm: float | None = None  # over all the step's parameters at once
     clip_grad_eps: float | None = None  # over each parameter group by itself, as the ancestor
     outputs: tuple[str, ...] | None = None  # of what it writes, what later steps may read; None is all
+    supplies: Gate = Gate()  # in which iterations it writes what others require, whether it trains or not
 
     def shows(self, key: str) -> bool:
         """Whether later steps may read a key that it writes."""
