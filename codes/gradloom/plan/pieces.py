@@ -16,6 +16,7 @@ from gradloom.plan.networks import bind_network
 from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer, check_starts
 from gradloom.plan.options import StepOptions
 from gradloom.plan.plan import Call, Recipe, Step
+from gradloom.plan.unused import unused_rates
 
 P = TypeVar("P", bound=Part)
 
@@ -101,6 +102,7 @@ class Pieces:
         scheme = bind_lr_scheme(train.get("default_lr_scheme"), self.sections.train, self.faults)
         if scheme:
             check_starts(scheme, self.steps, self.faults)
+        self.notices += unused_rates(train, self.sections.train)
         return scheme
 
     def calls(self, kind: type[P], node: Node | None, key: str, trains: Iterable[str]) -> tuple[Call[P], ...]:
