@@ -55,9 +55,9 @@ class Call(Generic[P_co]):
     def gate(self) -> Gate:
         return self.part.gate
 
-    def place(self, word: str) -> Node:
-        """Where the part names a key or a network; the part itself where that cannot be told."""
-        options = (*self.places(*Port), *self.node.fields.values())
+    def place(self, word: str, first: Port | None = None) -> Node:
+        """Where the part names a key or a network, sought `first` at such ports; else the part itself."""
+        options = (*self.places(*([first] if first else [])), *self.places(*Port), *self.node.fields.values())
         return next((found for option in options if (found := option.find(word))), self.node)
 
     def places(self, *ports: Port) -> tuple[Node, ...]:
