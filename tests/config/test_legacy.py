@@ -26,7 +26,7 @@ SILENT: list[tuple[str, Any]] = [
     ("steps: {s: {check_grads_for_nan: false}}", {"steps": {"s": {}}}),
     ("train: {ema_on_cpu: false, auto_collate:, batch_size_optimizer:}", {"train": {}}),
     ("train: {restarts: ~, restart_weights: ~, clear_state: ~, lr_gamma: 0.5}", {"train": {"lr_gamma": 0.5}}),
-    ("{experiments: [], colab_mode: false, path: {optimizer_reset: false}}", {"path": {}}),
+    ("{experiments: [], colab_mode: false, path: {optimizer_reset: false, alt_path: ~}}", {"path": {}}),
     ("eval: {pure: false}", {"eval": {}}),
     ("logger: {recurrent_visual_indices: false, is_mel_spectrogram: false}", {"logger": {}}),
 ]

@@ -183,11 +183,26 @@ def test_a_sound_file_has_no_notice(tmp_path: Path) -> None:
             "losses: {tell: {type: discriminator_gan, gan_type: gan, real: hq, fake: fake}}}",
             "networks.discriminator: trained by discriminator_step and third, each with an optimizer of its own",
         ),
+        (
+            "train.gen_lr_steps=[10]",
+            "train.gen_lr_steps: it has no effect; it is of default_lr_scheme: MultiStepLR or ProgressiveMultiStepLR",
+        ),
+        (
+            "train={niter: 1, default_lr_scheme: MultiStepLR, T_period: [5]}",
+            "train.T_period: it has no effect; it is of default_lr_scheme: CosineAnnealingLR_Restart",
+        ),
+        ("train.clear_state=true", "train.clear_state: it has no effect without 'restarts'"),
         ("model=extensibletrainer", "model: dropped: every run is trained by the one trainer"),
     ],
 )
 def test_what_is_odd_but_may_be_meant_is_a_notice(tmp_path: Path, override: str, notice: str) -> None:
     assert notice in notices(load(tmp_path, SOUND, override))
+
+
+def test_options_of_a_learning_rate_scheme_that_say_what_is_so_anyway_are_no_notice(tmp_path: Path) -> None:
+    assert notices(load(tmp_path, SOUND, "train.gen_lr_steps=[]", "train.warmup=0", "train.clear_state=false")) == []
+    cleared = ["train.restarts=[5]", "train.clear_state=true"]  # forgets without a scheme, too
+    assert notices(load(tmp_path, SOUND, *cleared)) == []
 
 
 def test_a_third_step_of_ones_own_optimizer_does_not_hide_the_other_two(tmp_path: Path) -> None:

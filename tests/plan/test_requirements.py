@@ -21,7 +21,9 @@ def faults(text: str, *changes: str) -> list[str]:
         ([], [0, 1, 2, 3, 4, 5, 6]),
         (["steps.discriminator_step.injectors.fake.every=2", "steps.discriminator_step.every=2"], [0, 2, 4, 6]),
         (["steps.discriminator_step.after=2"], [2, 3, 4, 5, 6]),
-        (["steps.discriminator_step.every=2", "steps.generator_step.every=3"], [0, 6]),
+        (["steps.discriminator_step.every=2", "steps.generator_step.every=3"], [0, 3, 6]),
+        (["steps.discriminator_step.optimizer_params.after=4"], [0, 1, 2, 3, 4, 5, 6]),
+        (["steps.discriminator_step.before=4", "steps.discriminator_step.every=2"], [0, 1, 2, 3, 4]),
     ],
 )
 def test_a_step_runs_where_what_it_requires_is_written(changes: list[str], runs: list[int]) -> None:

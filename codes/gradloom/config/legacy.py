@@ -133,6 +133,7 @@ RULES = (
         refuse("not supported; start anew from the weights, with path.pretrain_model_<network>"),
         refuses=True,
     ),
+    Rule("path.alt_path", forget(""), only=_OFF),
     Rule("path.alt_path", refuse("not supported; a run has one folder, which may be copied"), refuses=True),
     Rule("networks.*.which_model_G", rename("which_model")),
     Rule("networks.*.which_model_D", rename("which_model")),

@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 
 from gradloom.errors import Fault, suggest
 from gradloom.gates import Gate
-from gradloom.parts import Injector, Part
+from gradloom.parts import Injector, Part, Port
 from gradloom.plan.plan import Call, Step
 from gradloom.plan.program import training
 
@@ -41,7 +41,8 @@ def check(
                 if key in writers:
                     source = writers[key]
                     by = f"by {source.path} ({_place(source, call)})" if source else "by the dataset"
-                    faults.append(call.fault(f"writes {key!r}, already written {by}; choose another name", key))
+                    place = call.place(key, Port.WRITE)
+                    faults.append(place.fault(f"writes {key!r}, already written {by}; choose another name"))
                 else:
                     writers[key] = call
         kept |= {key: step for call in injectors for key in call.writes if not step.shows(key)}

@@ -17,6 +17,7 @@ from gradloom.plan.optimizers import bind_lr_scheme, bind_optimizer, check_start
 from gradloom.plan.options import StepOptions
 from gradloom.plan.plan import Call, Recipe, Step
 from gradloom.plan.recipes import bind_recipe
+from gradloom.plan.unused import unused_rates
 
 P = TypeVar("P", bound=Part)
 
@@ -95,6 +96,7 @@ class Pieces:
             node=node,
             trains=tuple(trains),
             gate=gate & optimizer.gate if optimizer else gate,
+            supplies=replace(gate, every=1),
             optimizer=optimizer,
             optimizer_of=options.optimizer_of,
             injectors=self.calls(Injector, node, "injectors", trains),
@@ -111,6 +113,7 @@ class Pieces:
         scheme = bind_lr_scheme(train.get("default_lr_scheme"), self.sections.train, self.faults)
         if scheme:
             check_starts(scheme, self.steps, self.faults)
+        self.notices += unused_rates(train, self.sections.train)
         return scheme
 
     def calls(self, kind: type[P], node: Node | None, key: str, trains: Iterable[str]) -> tuple[Call[P], ...]:

@@ -55,9 +55,9 @@ class Call(Generic[P_co]):
     def gate(self) -> Gate:
         return self.part.gate
 
-    def place(self, word: str) -> Node:
-        """Where the part names a key or a network; the part itself where that cannot be told."""
-        options = (*self.places(*Port), *self.node.fields.values())
+    def place(self, word: str, first: Port | None = None) -> Node:
+        """Where the part names a key or a network, sought `first` at such ports; else the part itself."""
+        options = (*self.places(*([first] if first else [])), *self.places(*Port), *self.node.fields.values())
         return next((found for option in options if (found := option.find(word))), self.node)
 
     def places(self, *ports: Port) -> tuple[Node, ...]:
@@ -181,7 +181,7 @@ class Step:
     name: str
     node: Node
     trains: tuple[str, ...]
-    gate: Gate
+    gate: Gate  # in which iterations it trains
     optimizer: Optimizer | None
     optimizer_of: str | None
     injectors: tuple[Call[Injector], ...]
@@ -189,6 +189,7 @@ class Step:
     clip_grad_norm: float | None = None  # over all the step's parameters at once
     clip_grad_eps: float | None = None  # over each parameter group by itself, as the ancestor
     outputs: tuple[str, ...] | None = None  # of what it writes, what later steps may read; None is all
+    supplies: Gate = Gate()  # in which iterations it writes what others require, whether it trains or not
 
     def shows(self, key: str) -> bool:
         """Whether later steps may read a key that it writes."""

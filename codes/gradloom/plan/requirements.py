@@ -15,24 +15,25 @@ def with_requirements(
 ) -> list[Step]:
     """Close each step's gate in iterations in which a key that it requires is not written.
 
+    A step that only does not train, by its `every` or its optimizer's gate, still writes its keys, as in the ancestor.
     Where it is not known what a batch holds (`given` is None), a key that nothing writes comes with it.
     """
     written = {key: Gate() for key in given or ()}
     eventually = {key for step in steps for call in step.injectors for key in call.writes}
     found = []
     for step in steps:
-        gate, node = step.gate, step.node.get("requires")
+        gate, node = Gate(), step.node.get("requires")
         for key in keys_in(node.plain()) if node else ():
             if key in written:
                 gate = gate & written[key]
             elif (given is not None or key in eventually) and key not in assumed and node:
                 why = f"nothing before it writes {key!r}, so it would never run; {suggest(key, written)}"
                 faults.append((node.find(key) or node).fault(why))
-        step = replace(step, gate=gate)
+        step = replace(step, gate=step.gate & gate, supplies=step.supplies & gate)
         _check_outputs(step, assumed, faults)
         for call in step.injectors:
             if training(call):
-                written |= {key: call.gate & gate for key in call.writes if step.shows(key)}
+                written |= {key: call.gate & step.supplies for key in call.writes if step.shows(key)}
         found.append(step)
     return found
 
