@@ -35,6 +35,29 @@ def test_two_gates_against_every_iteration(one: Gate, other: Gate) -> None:
     assert one.always == (ours == set(ENOUGH))
 
 
+@settings(deadline=None, derandomize=True, max_examples=500)
+@given(gates, gates)
+def test_gates_that_take_turns_against_every_iteration(one: Gate, other: Gate) -> None:
+    ours, theirs = open_in(one), open_in(other)
+    assert one.excludes(other) == (not ours & theirs)
+    assert open_in(one | other) >= ours | theirs
+
+
+@settings(deadline=None, derandomize=True, max_examples=500)
+@given(gates, st.lists(gates, max_size=3))
+def test_what_gates_cover_together_against_every_iteration(one: Gate, others: list[Gate]) -> None:
+    together = set().union(*map(open_in, others))
+    assert not one.covered_by(others) or open_in(one) <= together
+
+
+def test_gates_that_take_over_from_one_another_cover_what_follows() -> None:
+    turns = [Gate(after=20), Gate(before=9), Gate(after=10, before=19)]
+    assert Gate().covered_by(turns) and Gate(every=3).covered_by(turns)
+    assert not Gate().covered_by(turns[:2])
+    assert Gate(before=9).covered_by(turns[:2]) and not Gate(before=10).covered_by(turns[:2])
+    assert Gate(every=6).covered_by([Gate(before=11, every=3), Gate(after=12, every=2)])
+
+
 def test_a_gate_in_words() -> None:
     assert str(Gate()) == "always"
     assert str(Gate(3, 7, 2)) == "after: 3, before: 7, every: 2"

@@ -273,9 +273,10 @@ def test_too_many_in_a_row_stop_the_run(options: Path) -> None:
 
 def test_a_row_goes_on_when_the_run_is_resumed(options: Path) -> None:
     changes = [f"datasets.train.bad={list(range(64))}", "nan.tolerate=3"]
-    first = run(options, *changes, "train.niter=2")
-    assert first.returncode == 0, first.stderr
-    assert "the last 2 updates of step were skipped: they were not finite" in first.stdout
+    first = run(options, *changes, "train.niter=3", "logger.save_checkpoint_freq=2")
+    assert first.returncode == 3
+    assert "the last 3 updates of step were skipped: they were not finite" in first.stdout
+    assert "diverged: all 3 updates of step had losses or gradients that are no finite numbers" in first.stderr
     assert not examine(options.parent / "run" / "checkpoints" / "2").sound
     second = run(options, *changes, arguments=("--resume",))
     assert second.returncode == 3

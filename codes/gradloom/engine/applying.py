@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ class Applying:
         (micro,) = split({**fetched.batch, **(more or {})}, sorted(one.inputs), 1, self.world.device)
         modules: list[nn.Module] = [*known.values(), *(call.part for call in one.injectors)]
         with measuring(modules), self.precision.cast():
-            for call in one.injectors:
+            for call in one.at(math.inf):
                 Bound(call, known).inject(micro.state)
         value = micro.state[self.application.output]
         if not isinstance(value, Tensor) or not value.dim() or len(value) != len(fetched.names):

@@ -59,7 +59,7 @@ class Bound(Gathered):
 
     def __init__(self, call: Call[Part], networks: Mapping[str, nn.Module]) -> None:
         super().__init__(call.part, networks)
-        self.path, self.writes = call.path, call.writes
+        self.path, self.where, self.writes = call.path, call.where, call.writes
         self._single = _writes_one(call.part)
         self._blind = isinstance(call.part, Injector) and (call.part.no_grad or not call.part.grad)
 
@@ -71,7 +71,7 @@ class Bound(Gathered):
                     return self.part(**values)
             return self.part(**values)
         except Exception as error:
-            error.add_note(f"in {self.path}, with {_shapes(values)}")
+            error.add_note(f"in {self.where}, with {_shapes(values)}")
             raise
 
     def score(self, state: State) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -24,7 +24,7 @@ from gradloom.engine.data.order import mix
 from gradloom.engine.data.rejects import Rejects
 from gradloom.engine.data.samples import Portion, random_numbers_put_aside
 from gradloom.engine.interrupts import Interrupts
-from gradloom.errors import RunError
+from gradloom.errors import RunError, placed
 from gradloom.parts import Evaluator
 from gradloom.plan.plan import Call, Measure
 
@@ -51,7 +51,7 @@ class Measuring:
         known = build.named(trainer.networks, trainer.emas)
         if measure.stands_in:
             known[measure.stands_in.removesuffix(".ema")] = known[measure.stands_in]
-        self.injectors = {call.part: Bound(call, known) for call in measure.injectors}
+        self.injectors = {call.part: Bound(call, known) for call in measure.at(trainer.iteration)}
         self.evaluators = {call.part: Bound(call, known) for call in calls}
         self.modules = [*known.values(), *self.injectors]
 
@@ -65,8 +65,9 @@ class Measuring:
         """
         for part in (*self.injectors, *self.evaluators):
             part.advance(self.trainer.iteration, self.trainer.iterations_per_epoch)
-        for evaluator in self.evaluators:
-            evaluator.reset()
+        for evaluator, bound in self.evaluators.items():
+            with placed(bound.where):
+                evaluator.reset()
             _keep_apart(evaluator)
         devices = [self.world.device] if self.world.device.type == "cuda" else []
         noise, device_noise = random_numbers_put_aside(), torch.random.fork_rng(devices)
@@ -123,7 +124,8 @@ class Measuring:
         for founds in everything:
             for (evaluator, bound), found in zip(evaluators.items(), founds or (), strict=False):
                 several = self.world.processes > 1
-                evaluator.add(carried(found, self.world.device, bound.path) if several else found)
+                with placed(bound.where):
+                    evaluator.add(carried(found, self.world.device, bound.path) if several else found)
 
 
 def carried(value: Any, device: torch.device, path: str) -> Any:

@@ -9,7 +9,7 @@ from gradloom.config.node import Node
 from gradloom.config.sections import Sections, sections
 from gradloom.errors import Fault, OptionsError, UnknownName, closest, in_order, suggest
 from gradloom.plan.applying import application
-from gradloom.plan.dataflow import Writers, check, reached, unread
+from gradloom.plan.dataflow import Writers, beyond, check, reached, unread
 from gradloom.plan.measures import measures
 from gradloom.plan.pieces import Pieces
 from gradloom.plan.plan import Plan, Step
@@ -72,7 +72,7 @@ def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault], 
         steps=tuple(pieces.steps),
         measures=tuple(measured),
         datasets={phase: dataset for phase, dataset in pieces.datasets.items() if dataset},
-        given=tuple(key for key, writer in writers.items() if writer is None),
+        given=tuple(key for key, writing in writers.items() if not writing),
         lr_scheme=scheme,
         hooks={name: hook for name, hook in pieces.hooks.items() if hook},
         notices=tuple(in_order([*document.notices, *pieces.notices, *notices])),
@@ -92,6 +92,7 @@ def _follow(pieces: Pieces) -> tuple[Writers, list[Fault]]:
     pieces.broken |= {".".join(fault.path.split(".")[:2]) for fault in found}
     notices = _check_training(pieces, writers)
     notices += _check_visuals(pieces, writers)
+    notices += beyond(pieces.steps, pieces.sections.train.niter)
     return writers, notices
 
 

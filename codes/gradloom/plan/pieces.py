@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from gradloom.config.binding import make
+from gradloom.config.binding import judged, make
 from gradloom.config.names import check_files, check_name
 from gradloom.config.node import Node, children
 from gradloom.config.sections import Sections
@@ -80,7 +80,9 @@ class Pieces:
         fields = node.fields
         trains = _names(fields.get("training"))
         self.check_trains_some(node, trains)
-        for network in trains:
+        for network in dict.fromkeys(trains):
+            if trains.count(network) > 1:
+                self.faults.append(fields["training"].fault(f"{network!r} is there more than once; name it once"))
             self.check_trained(network, fields["training"].find(network) or fields["training"])
         optimizer = None
         if "optimizer_params" in fields:
@@ -129,6 +131,9 @@ class Pieces:
             if part is not None:
                 self.name_trained(part, child, list(trains), found)
                 call: Call[P] = Call(part, child)
+                if not _names_told(call, found):
+                    self.faults += found
+                    continue
                 for network in call.networks:
                     if network in self.networks or network not in {*trains, TRAINED}:  # otherwise that has been said
                         self.check_called(network, call, found)
@@ -207,6 +212,16 @@ class Pieces:
         for name, pretrained in self.sections.pretrained.items():
             if name not in self.networks:
                 self.unknown_network(name, pretrained.node, self.networks, self.faults)
+
+
+def _names_told(call: Call[Any], faults: list[Fault]) -> bool:
+    """Whether a part says the keys and networks that are its own."""
+    before = len(faults)
+    with judged(call.node, faults):
+        for method, names in (("reads", call.reads), ("writes", call.writes), ("networks", call.networks)):
+            if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+                faults.append(call.fault(f"{method}() returns a tuple of names, got {names!r}"))
+    return len(faults) == before
 
 
 def _check_named(call: Call[Any], faults: list[Fault]) -> None:

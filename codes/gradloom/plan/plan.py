@@ -39,6 +39,11 @@ class Call(Generic[P_co]):
         """The name in the options, such as `pix`."""
         return self.node.path.rpartition(".")[2]
 
+    @property
+    def where(self) -> str:
+        """The path and the place in the file, such as `steps.gen.losses.pix (x.yml:12:7)`."""
+        return f"{self.node.path} ({self.node.mark})"
+
     @cached_property
     def reads(self) -> tuple[str, ...]:
         return self.part.reads()
@@ -191,6 +196,11 @@ class Step:
     outputs: tuple[str, ...] | None = None  # of what it writes, what later steps may read; None is all
     supplies: Gate = Gate()  # in which iterations it writes what others require, whether it trains or not
 
+    @property
+    def where(self) -> str:
+        """The path and the place in the file."""
+        return f"{self.node.path} ({self.node.mark})"
+
     def shows(self, key: str) -> bool:
         """Whether later steps may read a key that it writes."""
         return self.outputs is None or key in self.outputs
@@ -199,6 +209,14 @@ class Step:
     def updater(self) -> str | None:
         """The step whose optimizer acts on the gradients."""
         return self.optimizer_of or (self.name if self.optimizer else None)
+
+
+def _gives_way(call: Call[Injector], other: Call[Injector], iteration: float) -> bool:
+    """Whether two take turns in writing a key, and it is the other's turn."""
+    if not {*call.writes} & {*other.writes} or not call.gate.excludes(other.gate):
+        return False
+    first, second = sorted((call, other), key=lambda one: one.gate.after)
+    return call is (first if second.gate.after <= iteration else second)
 
 
 @dataclass(frozen=True)
@@ -211,6 +229,11 @@ class Measure:
     stands_in: str | None  # such as `generator.ema`, which is called where `generator` is named
     samples: int | None  # None is the whole dataset, once
     phase: str = "val"  # of which dataset: the validation set, or one of an evaluator's own
+
+    def at(self, iteration: float) -> tuple[Call[Injector], ...]:
+        """The injectors after so many iterations: of those that take turns in writing a key, the last that began."""
+        calls = self.injectors
+        return tuple(one for one in calls if not any(_gives_way(one, other, iteration) for other in calls))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ def with_requirements(
         _check_outputs(step, assumed, faults)
         for call in step.injectors:
             if training(call):
-                written |= {key: call.gate & step.supplies for key in call.writes if step.shows(key)}
+                own = call.gate & step.supplies
+                turns = {key: written[key] | own if key in written else own for key in call.writes if step.shows(key)}
+                written |= turns
         found.append(step)
     return found
 

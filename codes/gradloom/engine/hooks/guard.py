@@ -30,6 +30,13 @@ class Guard(Hook):
     def __init__(self, options: NotFinite, metrics: Metrics, every: int) -> None:
         self.options, self.metrics, self.every = options, metrics, every
         self._unread: dict[int, tuple[Sequence[str], Mapping[str, Tensor]]] = {}
+        self._updated: set[str] = set()  # the steps that have made an update
+
+    def state(self) -> dict[str, Any]:
+        return {"updated": sorted(self._updated)}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self._updated = {*state["updated"]}
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
         trainer = run.trainer
@@ -51,10 +58,12 @@ class Guard(Hook):
             if verdict.skipped:
                 self._say(run, verdict)
                 self.metrics.skipped(verdict.step)
+            else:
+                self._updated.add(verdict.step)
         last = max((verdict.iteration for verdict in verdicts), default=-1)
         self._unread = {iteration: one for iteration, one in self._unread.items() if iteration > last}
         for verdict in verdicts:
-            if verdict.row > self.options.tolerate + (_HALVINGS if run.trainer.precision.scales else 0):
+            if verdict.row > self.options.tolerate + _halvings(run):
                 self._act(run, verdict)
 
     def _say(self, run: Run, verdict: Verdict) -> None:
@@ -94,9 +103,16 @@ class Guard(Hook):
         for step, row in run.trainer.soundness.rows.items():
             if row:
                 run.log.say(f"the last {row} updates of {step} were skipped: they were not finite")
+            if row > _halvings(run) and step not in self._updated and run.interrupts.number is None:
+                raise Diverged(f"all {row} updates of {step} had losses or gradients that are no finite numbers")
         for name, network in run.trainer.networks.items():
             if not all(_finite(value) for value in network.state_dict().values()):
                 raise Diverged(f"the weights of {name} are no finite numbers")
+
+
+def _halvings(run: Run) -> int:
+    """How many updates may be skipped at first until float16's scale is low enough."""
+    return _HALVINGS if run.trainer.precision.scales else 0
 
 
 def find_cause(run: Run) -> str:
