@@ -4,9 +4,17 @@ import pytest
 
 from gradloom.config.left_out import why_left_out
 from gradloom.parts import Evaluator, Injector, Loss, datasets, networks
+from gradloom.plan.optimizers import lr_schemes
 from gradloom.registry import Registry
 
-REGISTRIES: list[Registry[object]] = [Injector.registry, Loss.registry, Evaluator.registry, networks, datasets]
+REGISTRIES: list[Registry[object]] = [
+    Injector.registry,
+    Loss.registry,
+    Evaluator.registry,
+    networks,
+    datasets,
+    lr_schemes,
+]
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
@@ -27,5 +35,8 @@ def test_the_names_of_audio_are_known(kind: str, name: str) -> None:
 def test_other_reasons_and_other_kinds() -> None:
     assert (why_left_out("network", "unified_voice2") or "").startswith("the ancestor's is for speech or text")
     assert (why_left_out("network", "spinenet_with_logits") or "").startswith("it was a trial of the ancestor's")
+    assert (why_left_out("loss", "wgan_gp") or "").startswith("it is 'gradient_penalty'")
+    assert (why_left_out("learning rate scheme", "ReduceLROnPlateau") or "").startswith("rates follow from the iter")
+    assert (why_left_out("learning rate scheme", "LambdaLR") or "").startswith("options hold no functions")
     assert why_left_out("loss", "mel_spectrogram") is None
     assert why_left_out("network", "unet_diffusion") is None

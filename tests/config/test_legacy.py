@@ -195,6 +195,8 @@ REFUSED: list[tuple[str, Any, list[str]]] = [
     ("train: {batch_size_optimizer: {type: gradient_direction, max_full_batches: 10}}", {"train": {}}, [
      "train.batch_size_optimizer: gradient_direction never worked in the ancestor; remove it, and write "
      "mega_batch_factor"]),
+    ("train: {epochs: 1}", {"train": {}}, ["train.epochs: write niter, in iterations; 'gradloom check' says how many an "
+                                           "epoch has"]),
     ("train: {val_freq_megasamples: 1}", {"train": {}}, ["train.val_freq_megasamples: not supported; write val_freq, "
      "in iterations"]),
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the ancestor had and Gradloom has not, by kind and by patterns of names, with the reason that is told."""
+"""What the ancestor or torch had and Gradloom has not, by kind and patterns of names, with the reason that is told."""
 
 from fnmatch import fnmatchcase
 
@@ -6,6 +6,9 @@ _AUDIO = "the ancestor's is for audio, which is left out; Gradloom trains networ
 _TEXT = "the ancestor's is for speech or text, which are left out; Gradloom trains networks of images"
 _CACHE = "the ancestor's read from a memory cache, which there is not; leave '_mc' out"
 _FLOW = "it is left out; write which_model: raft, another network of flows"
+_PENALTY = "it is 'gradient_penalty', whose options say at which samples and round which norm"
+_BY_METRIC = "rates follow from the iteration alone; lower them by a scheme, or end the run by 'early_stopping'"
+_BY_FUNCTION = "options hold no functions; write the rate itself as a schedule, such as lr: {stepped: {points: [...]}}"
 _TRIAL = "it was a trial of the ancestor's and is left out; a file under 'plugins' may define it"
 
 _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -17,7 +20,11 @@ _NAMES: dict[str, dict[str, tuple[str, ...]]] = {
             "normalize_mel", "channel_clip", "mel_mask", "combine_mel",
         ),
     },
-    "loss": {_AUDIO: ("nv_tacotron2_loss",)},
+    "loss": {_AUDIO: ("nv_tacotron2_loss",), _PENALTY: ("r1", "r2", "wgan*gp", "dragan")},
+    "learning rate scheme": {
+        _BY_METRIC: ("ReduceLROnPlateau",),
+        _BY_FUNCTION: ("LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"),
+    },
     "evaluator": {_AUDIO: ("mel", "wer", "audio_diffusion_fid", "music_diffusion_fid")},
     "network": {
         _AUDIO: (

@@ -178,6 +178,9 @@ RULES = (
     Rule("eval.evaluators.*.diffusion_params.multiple_requirement", forget("it was for lengths of audio")),
     Rule("eval.evaluators.*.dataset.name", forget("nothing reads it")),
     Rule("steps.*.losses.*.type", write("cross_entropy"), only=_is("crossentropy")),
+    Rule(
+        "train.epochs", refuse("write niter, in iterations; 'gradloom check' says how many an epoch has"), refuses=True
+    ),
     Rule("train.val_freq_megasamples", refuse("not supported; write val_freq, in iterations"), refuses=True),
     Rule("train.warmup_steps", rename("warmup_iter")),
     Rule("train.ema_on_cpu", forget(""), only=_OFF),
