@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import pytest
 import torch
 
 import gradloom
@@ -27,3 +28,11 @@ def test_photographs_held_out_become_likelier(tmp_path: Path) -> None:
     still = {name for name, value in after.items() if torch.equal(value, before[name])}
     unused = {f"RRDB.{layer}.{kind}" for layer in ("conv_up1", "conv_hr", "conv_last") for kind in ("weight", "bias")}
     assert still == unused  # the image that the features amount to is no part of the flow
+
+
+@pytest.mark.slow
+def test_the_whole_recipe_ends_with_images(tmp_path: Path) -> None:
+    trainer = gradloom.ExtensibleTrainer(gradloom.load(TINY, set=[f"path.experiments_root={tmp_path}"]), device="cpu")
+    trainer.fit()
+    rows = [json.loads(row) for row in (tmp_path / trainer.plan.name / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["psnr"] > 22
