@@ -23,6 +23,13 @@ def run(*arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
+def test_the_package_is_a_program(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gradloom", "-opt", "none.yml"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("none.yml: cannot read none.yml")
+
+
 @pytest.mark.parametrize("folder", [ROOT, ROOT / "codes"], ids=["root", "codes"])
 def test_a_sound_file_is_checked_from_either_folder(folder: Path) -> None:
     done = run("-opt", SOUND, "--check", cwd=folder)

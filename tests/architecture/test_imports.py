@@ -78,6 +78,7 @@ MAY_IMPORT = {
     "plan": {"plan", *PARTS},
     "engine": {"engine", "plan", *PARTS},
     "cli": {"engine", "plan", *PARTS},
+    "__main__": {"cli"},
     "version": set[str](),
     "": {"version"},
     **{extension: {extension, "parts", "errors", "config"} for extension in EXTENSIONS},

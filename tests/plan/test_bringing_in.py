@@ -8,7 +8,9 @@ import pytest
 import torch
 
 import gradloom
+from gradloom.engine.data.samples import Seeded
 from gradloom.parts import Injector
+from gradloom.plan import plugins
 from gradloom.registry import Registry
 from plan.planning import load, refused
 
@@ -212,3 +214,34 @@ def test_a_module_whose_library_is_absent_is_named_in_the_fault(
         "x.yml:1:1: type: no thing is called 'absent'; it needs the library 'a_library_that_is_not_there', which is not "
         "installed"
     ]
+
+
+DATASET = """
+import gradloom
+
+
+@gradloom.datasets.register("counted")
+class Counted:
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return index
+"""
+
+
+def test_a_process_that_is_not_forked_gets_the_plugins_with_a_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins, "_brought", {})
+    (tmp_path / "counted.py").write_text(DATASET)
+    (tmp_path / "gone.py").write_text(HALVE.format(name="halve_gone"))
+    load(tmp_path, f"plugins: [counted.py, gone.py]\n{SOUND}")
+    (name,) = (name for name in plugins._brought if "counted" in name)
+    sent = pickle.dumps(Seeded(sys.modules[name].Counted(), seed=5))
+    (tmp_path / "gone.py").unlink()
+    plugins._brought.clear()  # as it is elsewhere
+    monkeypatch.delitem(sys.modules, name)
+    seeded = pickle.loads(sent)
+    assert (seeded.seed, seeded.dataset[3]) == (5, 3)
+    assert type(seeded.dataset) is sys.modules[name].Counted

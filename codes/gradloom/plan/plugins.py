@@ -4,7 +4,8 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -28,6 +29,7 @@ class _Brought:
 
     text: bytes
     added: list[dict[str, Any]]  # for each registry
+    again: str  # what to call it by from anywhere: a whole path, or a module
 
 
 _brought: dict[str, _Brought] = {}
@@ -84,10 +86,25 @@ def _import(name: str, folder: Path) -> _Brought:
         else:
             importlib.import_module(name)
         pairs = zip(_REGISTRIES, before, strict=True)
-        known = _brought[module_name] = _Brought(text, [_new(registry.classes, old) for registry, old in pairs])
-    for registry, added in zip(_REGISTRIES, known.added, strict=True):
-        registry.classes |= added
+        added = [_new(registry.classes, old) for registry, old in pairs]
+        known = _brought[module_name] = _Brought(text, added, str(file) if file else name)
+    for registry, classes in zip(_REGISTRIES, known.added, strict=True):
+        registry.classes |= classes
     return known
+
+
+class Brought:
+    """Plugins of this process; another that reads it from a pickle brings them in too, and can read their objects."""
+
+    def __reduce__(self) -> tuple[Callable[..., "Brought"], tuple[str, ...]]:
+        return _brought_again, tuple(one.again for one in _brought.values())
+
+
+def _brought_again(*names: str) -> Brought:
+    for name in names:
+        with suppress(_NoFile):  # it may be of another run, and gone since
+            _import(name, Path())
+    return Brought()
 
 
 def _new(classes: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:

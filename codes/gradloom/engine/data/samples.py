@@ -4,7 +4,7 @@ All of it follows from the seed and the places asked for, so that it does not ma
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from gradloom.engine.data.forms import Form, difference, form_of, most_common
 from gradloom.engine.data.order import Place, mix
 from gradloom.engine.data.rejects import Bad, describe, lacking, name_of
 from gradloom.engine.data.workers import death
+from gradloom.plan.plugins import Brought
 
 _MORE_ATTEMPTS = 10  # at finding a sample to stand in, beyond the number that may be bad
 _VOTERS = 9  # first samples of a dataset that decide between the forms of a batch that is of two minds
@@ -52,6 +53,10 @@ class Seeded(Dataset[Portion]):
         self.dataset, self.seed = dataset, seed
         self.length = len(dataset)  # type: ignore[arg-type]
         self.attempts = max_bad + _MORE_ATTEMPTS if max_bad else 0
+
+    def __reduce__(self) -> tuple[Callable[..., "Seeded"], tuple[Any, ...]]:
+        """Pickle plugins before the dataset, which may be of one: workers that are not forked know of none."""
+        return _unpickled, (Brought(), self.__dict__)
 
     def __getitem__(self, places: Sequence[Place]) -> Portion:
         """The batch of some places; they are asked for together, since to put random numbers aside takes time."""
@@ -150,6 +155,12 @@ class Seeded(Dataset[Portion]):
 
     def _bad(self, index: int, why: str) -> Bad:
         return Bad(index, name_of(self.dataset, index), why)
+
+
+def _unpickled(_: Brought, state: Mapping[str, Any]) -> Seeded:
+    made = Seeded.__new__(Seeded)
+    made.__dict__.update(state)
+    return made
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Write so that it is there, whatever happens next. All that a run must not lose goes through here."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _WINDOWS = os.name == "nt"
+_NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF)  # what SMB, and some of FUSE, say of it
 
 
 def write(file: Path, how: Callable[[Path], object]) -> None:
@@ -38,12 +40,15 @@ def replace(file: Path, text: str) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder; Windows knows nothing of the latter."""
+    """Have the disk hold a file, or the names in a folder; Windows and some file systems know nothing of the latter."""
     if _WINDOWS and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDWR if _WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not (path.is_dir() and error.errno in _NOT_FOR_FOLDERS):
+            raise
     finally:
         os.close(descriptor)
 
