@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.engine.averages import Average
+from making import GAN, gan_batch, trainer_of, weights
 
 
 class Remembers(nn.Module):
@@ -50,3 +51,12 @@ def test_an_average_follows_a_network_that_changed_its_dtype() -> None:
     average.update()
     torch.testing.assert_close(average.network.linear.weight, before + 0.5)
     torch.testing.assert_close(average.network.mean, torch.full((2,), 0.5, dtype=torch.float64))
+
+
+def test_an_average_follows_its_own_network_once_for_each_update() -> None:
+    trainer = trainer_of(GAN)  # of two steps, with the rate 0.9
+    before = {name: weights(network) for name, network in trainer.networks.items()}
+    trainer.train_step(gan_batch())
+    for name, average in trainer.emas.items():
+        for key, value in weights(trainer.networks[name]).items():
+            torch.testing.assert_close(average.state_dict()[key], 0.9 * before[name][key] + 0.1 * value)
