@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from gradloom.config.schedules import EmaWarmup, Linear
 from gradloom.engine.averages import Average
-from making import GAN, trainer_of
+from making import GAN, gan_batch, trainer_of, weights
 
 
 class Remembers(nn.Module):
@@ -84,3 +84,12 @@ def test_a_trainer_gives_the_rate_its_value_of_each_iteration() -> None:
         trainer.train_step({"z": torch.randn(4, 4), "hq": torch.randn(4, 2)})
         seen.append(generator[0].weight.detach().clone())
     torch.testing.assert_close(trainer.emas["generator"][0].weight, torch.stack(seen).mean(0))
+
+
+def test_an_average_follows_its_own_network_once_for_each_update() -> None:
+    trainer = trainer_of(GAN)  # of two steps, with the rate 0.9
+    before = {name: weights(network) for name, network in trainer.networks.items()}
+    trainer.train_step(gan_batch())
+    for name, average in trainer.emas.items():
+        for key, value in weights(trainer.networks[name]).items():
+            torch.testing.assert_close(average.state_dict()[key], 0.9 * before[name][key] + 0.1 * value)

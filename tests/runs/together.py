@@ -91,6 +91,15 @@ PENALTY = GAN.replace("real: hq, fake: fake}", "real: hq, fake: fake, gradient_p
 GATES = PENALTY.replace("weight: 0.1}", "weight: 0.1, after: 4, every: 3}").replace(
     "training: discriminator\n", "training: discriminator\n        every: 2\n        after: 3\n        before: 25\n"
 )
+PENALTY_ALONE = GAN.replace(
+    "    train: {",
+    """      penalty_step:
+        training: discriminator
+        optimizer_of: discriminator_step
+        every: 4
+        losses: {r1: {type: gradient_penalty, discriminator: discriminator, at: hq, centre: 0, weight: 5}}
+    train: {""",
+)
 BOTH = """
     name: both
     networks:
@@ -367,6 +376,7 @@ CASES: dict[str, Callable[[Here], dict[str, Tensor]]] = {
     "gan with uneven accumulation": stepped(GAN, UNEVEN, "train.mega_batch_factor=6"),
     "gradient penalty": stepped(PENALTY, UNEVEN),
     "gates": stepped(GATES, EVEN),
+    "a penalty alone in its step": stepped(PENALTY_ALONE, UNEVEN),
     "training of two networks, clipped": stepped(BOTH, UNEVEN),
     "rates of layers, lamb": stepped(GROUPS.replace("training:", "optimizer: lamb\n        training:"), UNEVEN),
     "rates of layers, lars": stepped(GROUPS.replace("training:", "optimizer: lars\n        training:"), UNEVEN),
