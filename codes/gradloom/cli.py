@@ -195,6 +195,7 @@ def _check(plan: "Plan", file: Path, told: list[Fault]) -> int:
 
 
 def _train(plan: "Plan", options: argparse.Namespace) -> None:
+    from gradloom.engine.farewell import farewell
     from gradloom.engine.fit import fit
     from gradloom.engine.interrupts import Interrupted
     from gradloom.engine.start import start
@@ -204,7 +205,8 @@ def _train(plan: "Plan", options: argparse.Namespace) -> None:
     world = World(plan.sections.gpu_ids, patience=plan.sections.train.process_timeout)
     try:
         beginning = start(plan, world, options.resume, options.allow_changes)
-        fit(Trainer(plan), beginning)
+        with farewell(world):
+            fit(Trainer(plan), beginning)
     except (OptionsError, Interrupted, Diverged):  # which all processes come to alike
         world.leave()
         raise

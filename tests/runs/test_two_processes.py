@@ -11,13 +11,19 @@ import sys
 import time
 from contextlib import redirect_stderr
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import gradloom
 from alongside import alongside
 from gradloom.cli import main
+from gradloom.engine.farewell import farewell
+from gradloom.engine.hooks import checkpoints
 from gradloom.engine.saving.checkpoint import examine
+from gradloom.engine.world import World
+from gradloom.errors import RunError
 from making import IMAGE_GAN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,6 +122,51 @@ def refused(options: Path) -> tuple[int, str]:
     other = ["--set", "train.nitre=5"] if os.environ["RANK"] == "1" else []
     with redirect_stderr(errors):
         return main(["-opt", str(options), *other]), errors.getvalue()
+
+
+def ended(options: Path) -> list[str]:
+    """The checkpoints that a process sees at its end, of which the first takes its time to write."""
+    writes = checkpoints.write
+
+    def write(*arguments: Any) -> Path:
+        time.sleep(0.5)
+        return writes(*arguments)
+
+    checkpoints.write = write
+    gradloom.ExtensibleTrainer(
+        gradloom.load(options, set=["train.niter=3", "checkpoints={keep_last: 1}"]), device="cpu"
+    ).fit()
+    return [one.name for one in (options.parent / "run" / "checkpoints").iterdir()]
+
+
+def test_no_process_ends_before_the_last_checkpoint_is_written(options: Path) -> None:
+    """Or a launcher that sees one end, by a signal, would give the first but half a minute more."""
+    assert alongside(2, ended, options) == [["3"], ["3"]]
+
+
+def parted(fails: str) -> str:
+    """What a process says at its end, of which the second fails by itself, or loses touch in torch's own words."""
+    world = World(device="cpu")
+    try:
+        with farewell(world), world.in_touch():
+            if world.number == 1:
+                raise {"run": RunError("no room"), "part": KeyError("mistake")}[fails]
+            torch.distributed.barrier()
+    except (RunError, KeyError) as error:
+        return str(error)
+    return "nothing"
+
+
+@pytest.mark.parametrize(("fails", "told", "heard"), [
+    ("run", "no room (process 1 on {})", "process 1 on {} failed: no room"),
+    ("part", "'mistake'", "process 1 on {} failed: KeyError: 'mistake'"),
+])  # fmt: skip
+def test_who_loses_a_process_says_why_that_one_failed(fails: str, told: str, heard: str) -> None:
+    first, second = alongside(2, parted, fails)
+    assert second == told.format(platform.node())
+    assert first.startswith("process 0 of 2 lost touch with the others: one of them ended, or kept it waiting")
+    assert first.endswith(f"); {heard.format(platform.node())}")
+    assert "typically" not in first
 
 
 def test_what_one_process_refuses_all_do(options: Path) -> None:

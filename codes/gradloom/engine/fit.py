@@ -49,7 +49,8 @@ def fit(trainer: Trainer, beginning: Start) -> None:
         Diverged: when losses are no longer finite numbers, or have diverged.
     """
     try:
-        _fit(trainer, beginning)
+        with trainer.world.in_touch():
+            _fit(trainer, beginning)
     except OSError as error:
         raise RunError(f"a file cannot be read or written: {error}") from error
 

@@ -3,11 +3,17 @@
 import os
 import socket
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
+from threading import Thread
 
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Store, TCPStore, rendezvous  # type: ignore[attr-defined]
 
 from gradloom.errors import RunError
+
+_LAST_WORDS = "last words"
+_SECONDS = 5  # in which who keeps them answers, or is gone
 
 
 def numbers() -> tuple[int, int, int]:
@@ -41,8 +47,18 @@ def launcher() -> TCPStore | None:
     return TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, wait_for_workers=False)
 
 
-def meeting_place(start: TCPStore, number: int, patience: timedelta) -> TCPStore:
-    """Where processes find one another's addresses: at the first of them, anew each time that they are started.
+def meeting_place(number: int, patience: timedelta) -> tuple[Store, "LastWords"]:
+    """Where processes find one another's addresses, which the first of them keeps, and one another's last words."""
+    if start := launcher():
+        place = _made_anew(start, number, patience)
+        return place, LastWords(PrefixStore(f"gradloom/{place.port}", start))
+    met, _, _ = next(rendezvous("env://", timeout=patience))
+    met.set_timeout(patience)
+    return met, LastWords(PrefixStore("gradloom", met))
+
+
+def _made_anew(start: TCPStore, number: int, patience: timedelta) -> TCPStore:
+    """A place that is made each time that processes are started.
 
     What the launcher remembers holds the addresses of processes that have ended, which one would wait for in vain.
     """
@@ -64,3 +80,37 @@ def _answers(address: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+class LastWords:
+    """Why a process ends, kept for the others by the launcher, or without one by the first process while it lives."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def say(self, words: str) -> None:
+        """Leave the words, unless another process has left some."""
+        _in_time(lambda: self._store.compare_set(_LAST_WORDS, "", words))
+
+    def heard(self) -> str:
+        """The first words that were left; empty if there are none, or nobody keeps them any more."""
+        found: list[bytes] = []
+
+        def look() -> None:
+            if self._store.check([_LAST_WORDS]):
+                found.append(self._store.get(_LAST_WORDS))
+
+        _in_time(look)
+        return b"".join(found).decode()
+
+
+def _in_time(ask: Callable[[], object]) -> None:
+    """Ask who keeps something, who may have ended, or be silent."""
+
+    def attempt() -> None:
+        with suppress(RuntimeError):
+            ask()
+
+    asking = Thread(target=attempt, daemon=True)
+    asking.start()
+    asking.join(_SECONDS)

@@ -20,13 +20,15 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd import Function
 
-from gradloom.engine.meeting import launcher, meeting_place, numbers
+from gradloom.engine.meeting import LastWords, launcher, meeting_place, numbers
 from gradloom.engine.memory import keep_freed_memory
 from gradloom.errors import LostTouch, RunError
 
 T = TypeVar("T")
 
 _BUCKET_BYTES = 32 * 2**20
+_FROM_GLOO = re.compile(r"\[\S*gloo/")
+"""How the errors begin that gloo raises, which have no class of their own."""
 _FAREWELL_SECONDS = 10
 
 
@@ -44,6 +46,7 @@ class World:
         self.processes, self.number, local = numbers()
         self.device = torch.device(device) if device is not None else _available(gpu_ids, local)
         self.writes = self.number == 0
+        self.last_words: LastWords | None = None  # of those that this World has brought together
         if self.device.type == "cpu":
             keep_freed_memory()
         if self.processes > 1 and not dist.is_initialized():
@@ -54,13 +57,8 @@ class World:
         backend = "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
         patience = timedelta(minutes=self.patience)
         try:
-            if start := launcher():
-                place = meeting_place(start, self.number, patience)
-                dist.init_process_group(
-                    backend, store=place, rank=self.number, world_size=self.processes, timeout=patience
-                )
-            else:
-                dist.init_process_group(backend, timeout=patience)
+            place, self.last_words = meeting_place(self.number, patience)
+            dist.init_process_group(backend, store=place, rank=self.number, world_size=self.processes, timeout=patience)
         except (RuntimeError, ValueError) as error:
             raise RunError(
                 f"process {self.number} of {self.processes} did not meet the others: {_first_line(error)}; start all "
@@ -68,16 +66,29 @@ class World:
             ) from error
 
     @contextmanager
-    def _in_touch(self) -> Iterator[None]:
-        """Say in plain words that the other processes do not answer."""
+    def in_touch(self) -> Iterator[None]:
+        """Say in plain words that the other processes do not answer, wherever torch asks them."""
         try:
             yield
         except RuntimeError as error:
-            raise LostTouch(
-                f"process {self.number} of {self.processes} lost touch with the others: one of them ended, or kept "
-                f"it waiting for {self.patience:g} minutes (train.process_timeout); look for its last words, and "
-                f"go on with --resume ({_first_line(error)})"
-            ) from error
+            if isinstance(error, dist.DistError) or _FROM_GLOO.match(str(error)):
+                raise self._lost(error) from error
+            raise
+
+    @contextmanager
+    def _in_touch(self) -> Iterator[None]:
+        """Say so of any error, where nothing else can go wrong."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: Exception) -> LostTouch:
+        return LostTouch(
+            f"process {self.number} of {self.processes} lost touch with the others: one of them ended, or kept it "
+            f"waiting for {self.patience:g} minutes (train.process_timeout); look for its last words, and go on with "
+            f"--resume ({_first_line(error)})"
+        )
 
     def __deepcopy__(self, memo: Any) -> World:
         """There is but one, whoever knows it may be copied."""
@@ -230,8 +241,8 @@ class _Sum(Function):
 
 
 def _first_line(error: Exception) -> str:
-    """What an error says, without the place in torch's source."""
-    return re.sub(r"^\[\S+\] ", "", str(error).strip().partition("\n")[0])
+    """What an error says first, without the place in torch's source."""
+    return re.sub(r"^\[\S+\] ", "", str(error).strip().partition("\n")[0]).partition(". ")[0].rstrip(".")
 
 
 def _wait_for_all() -> None:

@@ -59,10 +59,11 @@ class Checkpoints(Hook):
             self.save(run)
 
     def finish(self, run: Run) -> None:
+        """Save; no process ends before it is done, or a launcher may end them all."""
         self.wait()
         if not self._saved(run):
             self.save(run)
-        self.wait()
+        run.trainer.world.once(self.wait)
 
     def _saved(self, run: Run) -> bool:
         """Whether there is a checkpoint of this iteration; the first process looks for all."""
