@@ -115,4 +115,6 @@ def keys_of(dataset: Any, arguments: Mapping[str, Any]) -> tuple[str, ...] | Non
     """The keys that a dataset's class declares: a tuple, or a class method that is given the options."""
     declared = getattr(dataset, "keys", None)
     declared = declared(**arguments) if callable(declared) else declared  # None of a dataset within that does not say
+    if not isinstance(declared, list | tuple | None) or not all(isinstance(key, str) for key in declared or ()):
+        raise ValueError(f"keys are a tuple of words, or None, got {declared!r}")
     return None if declared is None else tuple(declared)

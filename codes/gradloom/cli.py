@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 
 from gradloom.config.document import Document, read
 from gradloom.config.sections import sections
-from gradloom.errors import Diverged, Fault, LostTouch, OptionsError, RunError, in_order
+from gradloom.errors import (
+    Diverged,
+    Fault,
+    LostTouch,
+    OptionsError,
+    RunError,
+    in_order,
+    in_short,
+    is_a_slip,
+    own_line,
+    places,
+)
 
 if TYPE_CHECKING:
     from gradloom.plan.plan import Plan
@@ -41,7 +52,11 @@ def _main(given: list[str]) -> int:
     told = _tell(_cheap(document), ())
     if document.root is None or document.doubtful:  # what else is wrong depends on what the text was to say
         return _refuse_everywhere(options, told)
-    return _compile_and_run(document, options, told)
+    try:
+        return _compile_and_run(document, options, told)
+    except SystemExit as error:  # of a plugin's, which does not decide what a run comes to
+        print(f"failed: {own_line(error) or 'a part'} exits the program ({error.code})", file=sys.stderr)
+        return FAILED
 
 
 def _write_anything() -> None:
@@ -264,7 +279,11 @@ def _guarded(plan: "Plan", work: Callable[[], None]) -> int:
         if isinstance(error, LostTouch):
             atexit.register(_leave_at_once)
         return FAILED
-    except Exception:
+    except Exception as error:
+        of_values = bool(places(error)) and not own_line(error) and not is_a_slip(error)
+        if of_values and not sys.flags.dev_mode:
+            print(f"failed: {plan.document.told('; '.join([in_short(error), *places(error)]))}", file=sys.stderr)
+            return FAILED
         if not plan.document.secrets:
             raise
         print(plan.document.told(traceback.format_exc()), file=sys.stderr)

@@ -267,3 +267,11 @@ def test_all_faults_come_in_the_order_of_the_file(tmp_path: Path) -> None:
 def test_a_file_may_be_named_by_text(tmp_path: Path) -> None:
     (tmp_path / "x.yml").write_text(SOUND)
     assert gradloom.load(str(tmp_path / "x.yml")).name == "sound"
+
+
+def test_what_begins_after_the_run_ends_is_told(tmp_path: Path) -> None:
+    late = ["train.niter=10", "steps.discriminator_step.after=10", "steps.generator_step.losses.fool.after=9"]
+    later = "steps.generator_step.losses.fool.every=6"
+    said = "takes part from iteration {} on, and the run ends before, as train.niter says"
+    assert notices(load(tmp_path, SOUND, *late)) == [f"steps.discriminator_step: {said.format(10)}"]
+    assert f"steps.generator_step.losses.fool: {said.format(12)}" in notices(load(tmp_path, SOUND, *late, later))

@@ -149,3 +149,10 @@ def test_what_is_not_for_options_to_set_is_unknown(option: str) -> None:
     assert message.startswith(
         ("unknown option; known: after, amsgrad, ", "unknown option; did you mean 'param_groups'")
     )
+
+
+def test_one_that_needs_a_closure_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(optimizers.classes, "again", optim.LBFGS)
+    assert bound("again", "{lr: 1}")[1] == [
+        "step() of again needs a closure, to ask for the loss again; choose another"
+    ]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -302,7 +303,7 @@ def test_a_crash_leaves_what_was_complete(options: Path) -> None:
     crash = run(options, environment={"FAIL_AT": "12"})
     assert crash.returncode == 1
     assert "a mistake in somebody's part" in crash.stderr
-    assert "in steps.step.injectors.failing, with in_: (4, 4)" in crash.stderr
+    assert re.search(r"in steps\.step\.injectors\.failing \(\S+options\.yml:\d+:7\), with in_: \(4, 4\)", crash.stderr)
     assert "in iteration 12, on epoch 4, sample " in crash.stderr
     assert checkpoints(options) == [5, 10]
     again = run(options, arguments=("--resume",))

@@ -9,7 +9,8 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
 from functools import cache
@@ -23,7 +24,7 @@ from gradloom.config.annotations import LISTS, FromNode, derives, describe
 from gradloom.config.node import Node
 from gradloom.config.schedules import Schedule
 from gradloom.config.source import home_expanded, plain
-from gradloom.errors import Fault, closest, suggest
+from gradloom.errors import Fault, closest, in_short, own_line, suggest
 
 
 def bind(
@@ -71,20 +72,33 @@ def make(
 ) -> Any:  # fmt: skip
     """Bind and call; None when there is any fault.
 
-    A `ValueError` of the target's is a fault too; one that begins with an option's name stands there.
+    A `ValueError` of the target's is a fault too; one that begins with an option's name stands there. So is whatever
+    somebody's own code raises.
     """
     found: list[Fault] = []
     arguments = bind(target, node, found, skip, hidden)
     faults += found
     if found:
         return None
+    with judged(node, faults):
+        try:
+            return target(**arguments)
+        except ValueError as error:
+            named = re.match(r"'?(\w+)", str(error))
+            place = node.get(named[1]) if named else None
+            faults.append((place or node).fault(str(error)))
+    return None
+
+
+@contextmanager
+def judged(node: Node, faults: list[Fault]) -> Iterator[None]:
+    """Make a fault of what somebody's own code raises within."""
     try:
-        return target(**arguments)
-    except ValueError as error:
-        named = re.match(r"'?(\w+)", str(error))
-        place = node.get(named[1]) if named else None
-        faults.append((place or node).fault(str(error)))
-        return None
+        yield
+    except Exception as error:
+        if not own_line(error):
+            raise
+        faults.append(node.fault(in_short(error)))
 
 
 @cache

@@ -27,7 +27,7 @@ from gradloom.engine.sharding import Shards, refuse_second_gradients
 from gradloom.engine.sharing import Sharing
 from gradloom.engine.soundness import Soundness
 from gradloom.engine.world import World
-from gradloom.errors import RunError
+from gradloom.errors import RunError, in_short, own_line
 from gradloom.parts import InCompany
 from gradloom.plan.plan import Call, Plan, Step
 
@@ -48,6 +48,12 @@ def networks(plan: Plan, world: World) -> tuple[dict[str, nn.Module], list[str]]
             module: nn.Module = network.recipe.build()
         except (TypeError, ValueError) as error:
             raise RunError(network.recipe.node.fault(f"{network.which_model} cannot be built: {error}")) from error
+        except Exception as error:
+            if isinstance(error, RunError) or not own_line(error):
+                raise
+            raise RunError(
+                network.recipe.node.fault(f"{network.which_model} cannot be built: {in_short(error)}")
+            ) from error
         for pretrained in network.starts:
             said.append(f"{name}: {start_from(module, pretrained, plan.sections.path.strict_load)}")
         blocks = recompute(network, module)

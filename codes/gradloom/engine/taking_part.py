@@ -12,7 +12,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from gradloom.errors import RunError
+from gradloom.engine.returned import parameters
+from gradloom.errors import RunError, placed
 
 
 @runtime_checkable
@@ -91,7 +92,7 @@ class TakingPart:
         self.numbers = {name: one.get_debug_values for name, one in found if isinstance(one, TellsNumbers)}
         self.drawings = {name: one.visual_dbg for name, one in found if isinstance(one, DrawsItself)}
         self.groups = {n: one.get_grad_norm_parameter_groups for n, one in found if isinstance(one, GroupsItsGradients)}
-        self._hears = [one.network_loaded for _, one in found if isinstance(one, HearsOfWeights)]
+        self._hears = {name: one.network_loaded for name, one in found if isinstance(one, HearsOfWeights)}
         self._updates = {name: one.update_for_step for name, one in found if isinstance(one, UpdatesForStep)}
         self._after_backward = {name: one.after_backward for name, one in found if isinstance(one, ActsAfterBackward)}
         self._before_step = {name: one.before_step for name, one in found if isinstance(one, ActsBeforeStep)}
@@ -101,8 +102,9 @@ class TakingPart:
     @torch.no_grad()
     def loaded(self) -> None:
         """Weights have been loaded."""
-        for hear in self._hears:
-            hear()
+        for name, hear in self._hears.items():
+            with placed(f"networks.{name}"):
+                hear()
 
     def begin(self, iteration: int) -> None:
         """An iteration begins."""
@@ -124,12 +126,13 @@ class TakingPart:
         self, step: str, trained: Iterable[str], norm: Callable[[Iterable[nn.Parameter]], Tensor]
     ) -> dict[str, Tensor]:
         """The norms of the gradients of those groups that networks name, by the names of metrics."""
-        return {
-            f"{step}/grad_norm/{name}/{group}": norm(parameters)
-            for name in trained
-            if name in self.groups
-            for group, parameters in self.groups[name]().items()
-        }
+        found: dict[str, Tensor] = {}
+        for name in trained:
+            if name in self.groups:
+                with placed(f"networks.{name}"):
+                    groups = parameters(self.groups[name](), f"networks.{name}: get_grad_norm_parameter_groups()")
+                found |= {f"{step}/grad_norm/{name}/{group}": norm(some) for group, some in groups.items()}
+        return found
 
 
 def _call(methods: Mapping[str, Callable[[int], None]], names: Iterable[str], iteration: int) -> None:
@@ -138,7 +141,8 @@ def _call(methods: Mapping[str, Callable[[int], None]], names: Iterable[str], it
         with torch.no_grad():
             for name in names:
                 if name in methods:
-                    methods[name](iteration)
+                    with placed(f"networks.{name}"):
+                        methods[name](iteration)
 
 
 def _check(name: str, network: nn.Module) -> None:

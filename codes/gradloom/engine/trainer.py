@@ -30,7 +30,7 @@ from gradloom.engine.speed.graphs import graphs
 from gradloom.engine.speed.tuning import Tuning
 from gradloom.engine.taking_part import TakingPart
 from gradloom.engine.world import World
-from gradloom.errors import RunError
+from gradloom.errors import RunError, placed
 from gradloom.parts import Injector
 from gradloom.plan.plan import Call, Plan
 from gradloom.plan.program import Routine
@@ -136,11 +136,13 @@ class Trainer:
                 self._inject(routine, micro)
                 total = self._losses(routine, micro, metrics)
             weight = micro.share * self.sharing.weight
-            self.precision.backward(total if weight == 1 else weight * total, routine.step.name)
+            with placed(f"the backward pass of {routine.step.where}"):
+                self.precision.backward(total if weight == 1 else weight * total, routine.step.name)
             self.taking_part.after_backward(routine.trains, self.iteration)
             for key in routine.exports:
                 micro.state[key] = _detached(micro.state[key])
-        self._update(routine, metrics)
+        with placed(f"the update of {routine.step.where}"):
+            self._update(routine, metrics)
 
     @torch.no_grad()
     def _supply(self, routine: Routine) -> None:

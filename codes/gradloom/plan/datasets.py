@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from gradloom.config.binding import make, parameters_of
+from gradloom.config.binding import judged, make, parameters_of
 from gradloom.config.node import Node
 from gradloom.config.sections import Sections
 from gradloom.errors import Fault, closest
@@ -31,11 +31,17 @@ def bind_dataset(phase: str, node: Node, sections: Sections, faults: list[Fault]
         _check_batches(phase, node, _meant(node, cls), faults)
     if options is None or recipe is None:
         return None
+    keys = None
+    with judged(node, faults):
+        try:
+            keys = keys_of(recipe.make, recipe.arguments)
+        except ValueError as error:
+            faults.append(node.fault(f"{node.fields['mode'].value}: {error}"))
     return Dataset(
         phase=phase,
         mode=node.fields["mode"].value,
         recipe=recipe,
-        keys=keys_of(recipe.make, recipe.arguments),
+        keys=keys,
         batch_size=options.batch_size_per_process or options.batch_size or 1,
         workers=options.n_workers,
         pin_memory=options.pin_memory,

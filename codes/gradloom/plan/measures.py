@@ -6,8 +6,9 @@ An evaluator may look at a dataset of its own; it is one of the plan's, named af
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from gradloom.config.binding import judged
 from gradloom.errors import Fault
-from gradloom.parts import Evaluator, Injector, Part
+from gradloom.parts import Evaluator, Injector, Part, Shown
 from gradloom.plan.dataflow import unwritten
 from gradloom.plan.pieces import Pieces
 from gradloom.plan.plan import Call, Dataset, Measure, Recipe
@@ -61,8 +62,13 @@ def _pure(pieces: Pieces, losses: list[Call[Evaluator]], val: Dataset) -> Measur
 
 def _phase(pieces: Pieces, call: Call[Evaluator]) -> str:
     """The dataset that an evaluator is shown, which joins the others if it is its own."""
-    own = call.part.looks_at()
+    own = None
+    with judged(call.node, pieces.faults):
+        own = call.part.looks_at()
     if own is None:
+        return "val"
+    if not isinstance(own, Shown):
+        pieces.faults.append(call.fault(f"looks_at() returns what is Shown, or None, got a {type(own).__name__}"))
         return "val"
     node, choice = call.node.get(own.option or "") or call.node, own.dataset
     recipe = Recipe(choice.make, choice.arguments, node)

@@ -102,6 +102,10 @@ def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimi
             if common.weight_decay and "weight_decay" not in takes:
                 found.append(node.fields["weight_decay"].fault(f"{chosen.value} has no weight decay; remove it"))
             _check_parted(chosen, common, node, found)
+        if _asks_for_a_closure(cls):
+            found.append(
+                chosen.fault(f"step() of {chosen.value} needs a closure, to ask for the loss again; choose another")
+            )
         if not found and isinstance(cls, type):  # a function may ask more of parameters than these have
             everywhere = {option: value for option, value in arguments.items() if option != "fused"}
             light = uncompiled(cls)
@@ -119,6 +123,12 @@ def bind_optimizer(name: Node | None, node: Node, faults: list[Fault]) -> Optimi
         parted=chosen.value == _PARTED,
         groups=tuple(_group(groups[name], one) for name, one in common.param_groups.items()),
     )
+
+
+def _asks_for_a_closure(cls: Callable[..., Any]) -> bool:
+    """Whether an update cannot be made without one; torch's own of this kind have no name here."""
+    step = cls.step if isinstance(cls, type) and issubclass(cls, optim.Optimizer) else lambda self: None
+    return any(one.default is one.empty for one in [*inspect.signature(step).parameters.values()][1:])
 
 
 def _decay(cls: Callable[..., Any], given: float | None) -> float | None:

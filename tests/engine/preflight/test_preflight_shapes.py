@@ -255,8 +255,8 @@ def test_one_mistake_gives_one_message_and_what_follows_is_left_out() -> None:
         "fake: drawn", "fake: odd"
     ))  # fmt: skip
     assert only(report.faults) == (
-        "steps.generator_step.injectors.odd: AttributeError: 'Tensor' object has no attribute 'no_such_method'; "
-        "it got x (8, 2)"
+        "steps.generator_step.injectors.odd: AttributeError: 'Tensor' object has no attribute 'no_such_method', "
+        "in test_preflight_shapes.py, line 159; it got x (8, 2)"
     )
 
 
@@ -367,7 +367,8 @@ def test_what_may_be_due_to_the_device_is_a_notice(text: str) -> None:
 def test_what_may_be_due_to_autocast_is_a_notice_where_there_is_any() -> None:
     more = f"{DRAWN}\n          odd: {{type: test_extension, x: drawn, out: odd, text: only fp16 and bf16}}"
     text = swapped(DRAWN, more).replace("fake: drawn", "fake: odd")
-    assert only(looked(text).faults).endswith("odd: only fp16 and bf16; it got x (8, 2)")
+    line = "in test_preflight_shapes.py, line 349"
+    assert only(looked(text).faults).endswith(f"odd: only fp16 and bf16, {line}; it got x (8, 2)")
     report = looked(text, "precision=bf16")
     assert lines(report.faults) == []
     assert "only fp16 and bf16" in only(report.notices)

@@ -16,7 +16,8 @@ from gradloom.engine.data.rejects import Rejects
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.hooks.images import show
 from gradloom.engine.measuring import Abandoned, Measuring
-from gradloom.errors import RunError
+from gradloom.engine.returned import images, numbers
+from gradloom.errors import placed
 from gradloom.parts import Evaluator
 from gradloom.plan.plan import Call, Measure
 from gradloom.plan.validation import totals
@@ -92,8 +93,8 @@ class Evaluation(Hook):
         if outcome.values:
             run.report("eval", outcome.values, outcome.notes)
             self._compare(run, outcome.values)
-        for key, images in outcome.pictures.items():
-            show(run, key, images, run.trainer.plan.sections.logger)
+        for key, picture in outcome.pictures.items():
+            show(run, key, picture, run.trainer.plan.sections.logger)
 
     def _compare(self, run: Run, values: Mapping[str, float]) -> None:
         """Remember what to say at the end."""
@@ -118,25 +119,15 @@ class Evaluation(Hook):
 def _take_in(outcome: Outcome, measure: Measure, calls: Sequence[Call[Evaluator]]) -> None:
     """Add what all batches amount to."""
     for call in calls:
-        found = {_title(call, metric): value for metric, value in _numbers(call).items()}
+        with placed(call.where):
+            found = numbers(call.part.compute(), f"{call.path}: compute()")
+            pictures = images(call.part.images(), f"{call.path}: images()")
+            protocol = _protocol(measure, call)
+        found = {_title(call, metric): value for metric, value in found.items()}
         outcome.values |= found
         if found:
-            outcome.notes[next(iter(found))] = _protocol(measure, call)
-        outcome.pictures |= {f"{call.name}/{key}": images for key, images in call.part.images().items()}
-
-
-def _numbers(call: Call[Evaluator]) -> dict[str, float]:
-    """What an evaluator computes, as numbers by name."""
-    found = call.part.compute()
-    if not isinstance(found, Mapping):
-        raise RunError(f"{call.path}: compute() returns numbers by name, got a {type(found).__name__}")
-    numbers = {}
-    for name, value in found.items():
-        try:
-            numbers[name] = float(value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise RunError(f"{call.path}: compute() returns numbers; {name!r} is none: {error}") from error
-    return numbers
+            outcome.notes[next(iter(found))] = protocol
+        outcome.pictures |= {f"{call.name}/{key}": one for key, one in pictures.items()}
 
 
 def _title(call: Call[Any], metric: str) -> str:
@@ -146,4 +137,4 @@ def _title(call: Call[Any], metric: str) -> str:
 def _protocol(measure: Measure, call: Call[Any]) -> str:
     """How a number came about, and whether it is that of an average of weights."""
     whose = f"weights of {measure.stands_in}" if measure.stands_in else "weights as they are, no average"
-    return "; ".join(filter(None, [call.part.protocol(), whose]))
+    return "; ".join(filter(None, [str(call.part.protocol() or ""), whose]))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gradloom.config.sections import Logger
 from gradloom.engine.hooks.hook import Hook, Run
+from gradloom.errors import placed
 
 _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -42,7 +43,7 @@ class Images(Hook):
         for key in filter(self.owed.__contains__, self.options.visuals):
             pieces = [micro.state[key] for micro in run.trainer.states if key in micro.state]
             if pieces:
-                show(run, key, torch.cat(pieces), self.options)
+                show(run, key, _joined(pieces), self.options)
                 self.owed.remove(key)
         if due:
             self._let_networks_draw(run)
@@ -52,18 +53,27 @@ class Images(Hook):
         for name, draw in run.trainer.taking_part.drawings.items() if run.trainer.world.writes else ():
             folder = run.folder.images(f"networks/{name}")
             folder.mkdir(parents=True, exist_ok=True)
-            with torch.no_grad():
+            with torch.no_grad(), placed(f"networks.{name}"):
                 draw(run.trainer.iteration, folder)
 
 
-def show(run: Run, key: str, images: Tensor, options: Logger) -> None:
+def _joined(pieces: Sequence[Any]) -> Any:
+    """What a key holds in all micro-batches, where it can be joined; else in the first."""
+    tensors = [piece for piece in pieces if isinstance(piece, Tensor) and piece.dim() == 4]
+    alike = len(tensors) == len(pieces) and len({piece.shape[1:] for piece in tensors}) == 1
+    return torch.cat(tensors) if alike else pieces[0]
+
+
+def show(run: Run, key: str, images: Any, options: Logger) -> None:
     """Save images (count, channels, height, width) as one grid, and show it to who listens."""
     if not run.trainer.world.writes:
         return
-    pixels = to_pixels(images[: options.visual_count], options)
-    if pixels is None:
-        run.log.say(f"{key!r} of shape {tuple(images.shape)} is no image: expected (batch, channels, height, width)")
+    is_image = isinstance(images, Tensor) and images.dim() == 4 and images.numel()
+    if not is_image:
+        what = f"of shape {tuple(images.shape)}" if isinstance(images, Tensor) else f"({type(images).__name__})"
+        run.log.say(f"{key!r} {what} is no image: expected (batch, channels, height, width)")
         return
+    pixels = to_pixels(images[: options.visual_count], options)
     from torchvision.utils import make_grid, save_image  # takes a second and 100 MB, which few runs need at once
 
     grid = make_grid(pixels, nrow=max(1, round(len(pixels) ** 0.5)))
@@ -74,11 +84,9 @@ def show(run: Run, key: str, images: Tensor, options: Logger) -> None:
     run.outcome[f"images of {key}"] = str(file)
 
 
-def to_pixels(images: Tensor, options: Logger) -> Tensor | None:
-    """Bring images to [0, 1] with one or three channels; None when the shape is not that of images."""
+def to_pixels(images: Tensor, options: Logger) -> Tensor:
+    """Bring images (B, C, H, W) to [0, 1] with one or three channels."""
     images = images.detach().float().cpu()
-    if images.dim() != 4:
-        return None
     images = images[:, :3] if images.shape[1] >= 3 else images[:, :1]
     if options.reverse_n1_to_1:
         images = (images + 1) / 2

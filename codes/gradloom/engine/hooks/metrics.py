@@ -12,7 +12,9 @@ from torch import Tensor
 from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.memory import most_bytes
 from gradloom.engine.reading import Reading
+from gradloom.engine.returned import numbers
 from gradloom.engine.world import World
+from gradloom.errors import placed
 
 Names = tuple[str, ...]
 
@@ -106,11 +108,12 @@ class Metrics(Hook):
 @torch.no_grad()
 def _told_by_networks(run: Run) -> dict[str, float]:
     """What networks tell of themselves; the host waits for what is on a GPU."""
-    return {
-        f"debug/{name}/{what}": float(value)
-        for name, tell in run.trainer.taking_part.numbers.items()
-        for what, value in tell(run.trainer.iteration).items()
-    }
+    found: dict[str, float] = {}
+    for network, tell in run.trainer.taking_part.numbers.items():
+        with placed(f"networks.{network}"):
+            told = numbers(tell(run.trainer.iteration), f"networks.{network}: get_debug_values()")
+        found |= {f"debug/{network}/{name}": number for name, number in told.items()}
+    return found
 
 
 def _means(interval: Interval, world: World) -> dict[str, float]:

@@ -17,7 +17,7 @@ from gradloom.engine.recomputing import recompute
 from gradloom.engine.saving.weights import start_average_from, start_from
 from gradloom.engine.sharding import refuse_second_gradients
 from gradloom.engine.taking_part import TakingPart
-from gradloom.errors import RunError
+from gradloom.errors import RunError, own_line
 from gradloom.plan.plan import Network, Plan
 
 
@@ -77,8 +77,8 @@ def build(plan: Plan, findings: Findings, processes: int) -> Models:
 def _recomputed(network: Network, module: nn.Module, findings: Findings) -> int:
     try:
         return recompute(network, module)
-    except RunError as error:
-        findings.error(error, network.recipe.node.fault)
+    except Exception as error:  # whatever a network's own method raises
+        findings.error(error, network.recipe.node.fault, _in_line(error))
         return 0
 
 
@@ -94,9 +94,14 @@ def _built(network: Network, findings: Findings) -> nn.Module | None:
             made = network.recipe.build()
         return made.to(META)
     except Exception as error:
-        message = f"{network.which_model} cannot be built: {in_plain_words(error)}"
+        message = f"{network.which_model} cannot be built: {in_plain_words(error)}{_in_line(error)}"
         findings.fault(network.recipe.node.fault(message))
         return None
+
+
+def _in_line(error: Exception) -> str:
+    line = "" if isinstance(error, ValueError) else own_line(error)  # which says itself what is wrong
+    return f" (in {line})" if line else ""
 
 
 def _check_taking_part(network: Network, module: nn.Module, findings: Findings) -> None:
@@ -105,6 +110,8 @@ def _check_taking_part(network: Network, module: nn.Module, findings: Findings) 
         TakingPart({network.name: module})
     except RunError as error:
         findings.fault(network.recipe.node.fault(str(error).removeprefix(f"networks.{network.name}: ")))
+    except Exception as error:  # whatever a property of its raises
+        findings.error(error, network.recipe.node.fault, _in_line(error))
 
 
 def _check_weights(network: Network, models: Models, strict: bool, findings: Findings) -> None:

@@ -17,8 +17,8 @@ from gradloom.engine.preflight.models import num_bytes
 from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.strict import Strict
 from gradloom.engine.preflight.words import given, in_plain_words, layer, plain
-from gradloom.errors import RunError
-from gradloom.parts import Evaluator, Injector
+from gradloom.errors import RunError, own_line
+from gradloom.parts import Evaluator, Injector, Need
 from gradloom.plan.plan import Call
 
 UNKNOWN = object()
@@ -46,7 +46,8 @@ class Stage:
     def set_up(self, calls: Iterable[Call[Any]]) -> None:
         """Let parts build what they own, those that can."""
         for call in dict.fromkeys(calls):
-            if _absent_needs(call, self.findings) or self._tried(call, partial(_set_up, call)) is UNKNOWN:
+            absent = self._tried(call, partial(_absent_needs, call, self.findings))
+            if absent is not False or self._tried(call, partial(_set_up, call)) is UNKNOWN:
                 self._broken.add(call)
 
     def inject(self, call: Call[Injector], state: MutableMapping[str, Any]) -> None:
@@ -100,7 +101,9 @@ class Stage:
         if isinstance(error, RunError) and not error.fault:
             self.findings.error(RunError(text), call.fault, about)
         else:
-            self.findings.error(error, call.fault, layer(error, self.networks) + about)
+            line = "" if isinstance(error, ValueError) else own_line(error)  # which says itself what is wrong
+            where = layer(error, self.networks) + (f", in {line}" if line else "")
+            self.findings.error(error, call.fault, where + about)
 
     @contextmanager
     def _listening(self, call: Call[Any]) -> Iterator[None]:
@@ -139,6 +142,8 @@ def _zero(value: Any) -> Any:
 def _absent_needs(call: Call[Any], findings: Findings) -> bool:
     """Say what files a part lacks. What an evaluator loads is looked for, not loaded, which may take long."""
     needs = [need for part in call.part.whole() for need in part.needs()]
+    if odd := [need for need in needs if not isinstance(need, Need)]:
+        raise TypeError(f"needs() returns what is a Need, got {odd[0]!r}")
     absent = [need for need in needs if not need.file.is_file()]
     for need in absent:
         if need.url:
