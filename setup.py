@@ -22,6 +22,7 @@ setup(
     packages=find_packages("codes", include=["gradloom", "gradloom.*"]),
     package_data={"gradloom": ["py.typed"]},
     install_requires=[
+        # With the lowest versions of all, the quickstart trains, resumes, is checked and profiled; muon needs torch 2.9
         "torch>=2.7",
         "torchvision>=0.22",
         "pyyaml>=6",

@@ -211,8 +211,8 @@ def test_a_network_that_trains_is_not_refused(kind: str) -> None:
         assert told == [
             f"steps.generator_step.injectors.drawn: its shapes cannot be known before running: {ASK_FOR_VALUES[kind]}"
         ]
-    else:
-        assert told == []
+    else:  # torch 2.7 knows no shapes of what weight norm does backwards
+        assert [line for line in told if "aten::_weight_norm_interface_backward" not in line] == []
     train(text)
 
 
