@@ -276,3 +276,10 @@ def test_nobody_has_to_read_what_is_printed() -> None:
     program = f"import sys; from gradloom import cli; {printing}; sys.exit(cli.main(['-opt', {str(SOUND)!r}]))"
     assert subprocess.call([sys.executable, "-c", program], stdout=writing) == 0
     os.close(writing)
+
+
+def test_a_resume_that_names_nothing_is_no_new_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        cli.main(["-opt", str(SOUND), "--resume", ""])
+    assert refused.value.code == 2
+    assert "--resume names nothing; write a checkpoint's folder, 'auto', or --resume alone" in capsys.readouterr().err

@@ -72,6 +72,8 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     options = parser.parse_args(arguments[1:] if verb else arguments)
     options.verb = "check" if options.check else verb or "train"
+    if options.resume == "":  # as an empty variable of a script's; to begin anew would move the run aside
+        parser.error("--resume names nothing; write a checkpoint's folder, 'auto', or --resume alone for the latest")
     if options.iterations and options.verb != "profile":
         parser.error("--iterations is for 'profile'; write --set train.niter=N")
     if verb in _APPLIED and (options.resume or options.allow_changes or options.check):
