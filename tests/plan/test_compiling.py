@@ -233,6 +233,10 @@ def test_what_is_to_be_shown_and_is_never_written_is_said(tmp_path: Path) -> Non
     plan = load(tmp_path, SOUND, "logger={visuals: [fake, cropped]}")
     (notice,) = notices(plan)
     assert notice.startswith("logger.visuals[1]: nothing writes 'cropped', so it is not shown; known: ")
+    assert plan.sections.logger.visuals == ["fake"]
+    assert plan.program(0, frozenset(plan.sections.logger.visuals)).inputs == ("hq",)
+    unknown = load(tmp_path, SOUND, "logger={visuals: [fake, cropped]}", "datasets=")  # it may come with the batch
+    assert unknown.sections.logger.visuals == ["fake", "cropped"]
     (message,) = refused(tmp_path, SOUND, "logger={visuals: [fakes]}")
     assert "nothing writes 'fakes'; did you mean 'fake'?" in message
 

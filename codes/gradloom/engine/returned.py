@@ -59,7 +59,7 @@ def parameters(found: Any, who: str) -> dict[str, list[nn.Parameter]]:
 def _by_name(found: Any, who: str, what: str) -> Iterable[tuple[str, Any]]:
     if not isinstance(found, Mapping):
         raise RunError(f"{who} returns {what} by name, got a {type(found).__name__}")
-    odd = [name for name in map(str, found) if not name.isprintable() or not name.strip()]
+    odd = [name for name in map(str, found) if not name.isprintable() or name.isspace()]  # '' is the part's own
     if odd:
         raise RunError(f"{who} returns {what} by name; {odd[0]!r} is no name, which is a word or more in one line")
     return [(str(name), value) for name, value in found.items()]

@@ -63,6 +63,7 @@ def _plan(document: Document, root: Node, bound: Sections, faults: list[Fault], 
     if faults:
         return None
     wanted = {key for measure in measured for call in (*measure.calls, *measure.injectors) for key in call.reads}
+    bound = _showing_what_is_there(bound, writers) if _batch_known(pieces) else bound
     wanted |= {*bound.logger.visuals, *([applied.output] if applied else [])}
     notices += unread(pieces.steps, wanted) if bound.trains else []
     return Plan(
@@ -94,6 +95,18 @@ def _follow(pieces: Pieces) -> tuple[Writers, list[Fault]]:
     notices += _check_visuals(pieces, writers)
     notices += beyond(pieces.steps, pieces.sections.train.niter)
     return writers, notices
+
+
+def _batch_known(pieces: Pieces) -> bool:
+    """Whether it is known what comes with a batch."""
+    train = pieces.datasets.get("train")
+    return train is not None and train.keys is not None
+
+
+def _showing_what_is_there(bound: Sections, writers: Writers) -> Sections:
+    """The same without visuals that nothing writes."""
+    visuals = [key for key in bound.logger.visuals if key in writers]
+    return replace(bound, logger=replace(bound.logger, visuals=visuals))
 
 
 def _check_training(pieces: Pieces, writers: Writers) -> list[Fault]:
@@ -146,6 +159,6 @@ def _check_visuals(pieces: Pieces, writers: Writers) -> list[Fault]:
             hint = suggest(node.value, writers)
             if closest(node.value, writers):
                 pieces.faults.append(node.fault(f"nothing writes {node.value!r}; {hint}"))
-            else:
+            elif _batch_known(pieces):
                 notices.append(node.fault(f"nothing writes {node.value!r}, so it is not shown; {hint}"))
     return notices
