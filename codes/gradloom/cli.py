@@ -13,18 +13,8 @@ from typing import TYPE_CHECKING
 
 from gradloom.config.document import Document, read
 from gradloom.config.sections import sections
-from gradloom.errors import (
-    Diverged,
-    Fault,
-    LostTouch,
-    OptionsError,
-    RunError,
-    in_order,
-    in_short,
-    is_a_slip,
-    own_line,
-    places,
-)
+from gradloom.errors import Diverged, Fault, LostTouch, OptionsError, RunError, in_order
+from gradloom.raised import in_short, is_a_slip, own_line, places
 
 if TYPE_CHECKING:
     from gradloom.plan.plan import Plan

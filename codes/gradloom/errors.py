@@ -1,19 +1,10 @@
 """What can be wrong with an options file, and where it is written."""
 
 import re
-import sysconfig
-import traceback
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import NamedTuple
-
-_LIBRARIES = {"site-packages", "dist-packages"}
-_OURS = Path(__file__).resolve().parent
-_NOBODYS = (_OURS, *map(Path, map(sysconfig.get_path, ("stdlib", "platstdlib"))))
-_MACHINERY = tuple(_OURS / folder for folder in ("config", "plan", "engine"))
 
 
 class Mark(NamedTuple):
@@ -107,43 +98,3 @@ def suggest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = closest(word, known)
     return f"did you mean {close!r}?" if close else f"known: {', '.join(known) or 'none'}"
-
-
-@contextmanager
-def placed(where: str) -> Iterator[None]:
-    """Let an error that is raised within say where that was."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"in {where}")
-        raise
-
-
-def places(error: BaseException) -> list[str]:
-    """Where an error says that it was raised, from the inside out."""
-    return [*vars(error).get("__notes__", ())]
-
-
-def own_line(error: BaseException) -> str:
-    """The innermost line of somebody's own code that led to an error, as `parts.py, line 31`; empty if none did."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f"{Path(frame.filename).name}, line {frame.lineno}" for frame in frames if _somebodys(Path(frame.filename))]
-    return own[-1] if own else ""
-
-
-def is_a_slip(error: BaseException) -> bool:
-    """Whether an error was raised by what runs the parts, not by what a part or a library made of its values."""
-    raised = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    return any(map(raised.resolve().is_relative_to, _MACHINERY))
-
-
-def in_short(error: BaseException) -> str:
-    """An error in one line, with the line of somebody's own code that led to it."""
-    line = own_line(error)
-    words = " ".join(traceback.format_exception_only(error)[0].split())
-    return one_line(words) + (f" (in {line})" if line else "")
-
-
-def _somebodys(file: Path) -> bool:
-    """Whether a file is neither ours, nor Python's, nor an installed library's."""
-    return file.is_file() and not _LIBRARIES & {*file.parts} and not any(map(file.resolve().is_relative_to, _NOBODYS))

@@ -24,7 +24,8 @@ from gradloom.config.annotations import LISTS, FromNode, derives, describe
 from gradloom.config.node import Node
 from gradloom.config.schedules import Schedule
 from gradloom.config.source import home_expanded, plain
-from gradloom.errors import Fault, closest, in_short, own_line, suggest
+from gradloom.errors import Fault, closest, suggest
+from gradloom.raised import in_short, own_line
 
 
 def bind(

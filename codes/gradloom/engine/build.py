@@ -27,9 +27,10 @@ from gradloom.engine.sharding import Shards, refuse_second_gradients
 from gradloom.engine.sharing import Sharing
 from gradloom.engine.soundness import Soundness
 from gradloom.engine.world import World
-from gradloom.errors import RunError, in_short, own_line
+from gradloom.errors import RunError
 from gradloom.parts import InCompany
 from gradloom.plan.plan import Call, Plan, Step
+from gradloom.raised import in_short, own_line
 
 _ON_HOST = ("cpu", "meta")  # devices whose optimizers have their state in host memory, or none
 _LARGE = 2**20  # numbers whose update takes longer than an optimizer's bookkeeping

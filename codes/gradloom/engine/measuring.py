@@ -24,9 +24,10 @@ from gradloom.engine.data.order import mix
 from gradloom.engine.data.rejects import Rejects
 from gradloom.engine.data.samples import Portion, random_numbers_put_aside
 from gradloom.engine.interrupts import Interrupts
-from gradloom.errors import RunError, placed
+from gradloom.errors import RunError
 from gradloom.parts import Evaluator
 from gradloom.plan.plan import Call, Measure
+from gradloom.raised import placed
 
 if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer

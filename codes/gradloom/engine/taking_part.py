@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.engine.returned import parameters
-from gradloom.errors import RunError, placed
+from gradloom.errors import RunError
+from gradloom.raised import placed
 
 
 @runtime_checkable

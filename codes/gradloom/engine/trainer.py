@@ -30,10 +30,11 @@ from gradloom.engine.speed.graphs import graphs
 from gradloom.engine.speed.tuning import Tuning
 from gradloom.engine.taking_part import TakingPart
 from gradloom.engine.world import World
-from gradloom.errors import RunError, placed
+from gradloom.errors import RunError
 from gradloom.parts import Injector
 from gradloom.plan.plan import Call, Plan
 from gradloom.plan.program import Routine
+from gradloom.raised import placed
 
 
 class Trainer:

@@ -27,8 +27,7 @@ from gradloom.errors import LostTouch, RunError
 T = TypeVar("T")
 
 _BUCKET_BYTES = 32 * 2**20
-_FROM_GLOO = re.compile(r"\[\S*gloo/")
-"""How the errors begin that gloo raises, which have no class of their own."""
+_FROM_GLOO = re.compile(r"\[\S*gloo/")  # how the errors begin that gloo raises, which have no class of their own
 _FAREWELL_SECONDS = 10
 
 

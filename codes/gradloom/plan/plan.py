@@ -39,7 +39,7 @@ class Call(Generic[P_co]):
         """The name in the options, such as `pix`."""
         return self.node.path.rpartition(".")[2]
 
-    @property
+    @cached_property
     def where(self) -> str:
         """The path and the place in the file, such as `steps.gen.losses.pix (x.yml:12:7)`."""
         return f"{self.node.path} ({self.node.mark})"
@@ -196,7 +196,7 @@ class Step:
     outputs: tuple[str, ...] | None = None  # of what it writes, what later steps may read; None is all
     supplies: Gate = Gate()  # in which iterations it writes what others require, whether it trains or not
 
-    @property
+    @cached_property
     def where(self) -> str:
         """The path and the place in the file."""
         return f"{self.node.path} ({self.node.mark})"

@@ -17,10 +17,10 @@ from gradloom.engine.hooks.hook import Hook, Run
 from gradloom.engine.hooks.images import show
 from gradloom.engine.measuring import Abandoned, Measuring
 from gradloom.engine.returned import images, numbers
-from gradloom.errors import placed
 from gradloom.parts import Evaluator
 from gradloom.plan.plan import Call, Measure
 from gradloom.plan.validation import totals
+from gradloom.raised import placed
 
 if TYPE_CHECKING:
     from gradloom.engine.trainer import Trainer

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradloom.config.sections import Logger
 from gradloom.engine.hooks.hook import Hook, Run
-from gradloom.errors import placed
+from gradloom.raised import placed
 
 _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

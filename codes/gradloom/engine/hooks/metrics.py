@@ -14,7 +14,7 @@ from gradloom.engine.memory import most_bytes
 from gradloom.engine.reading import Reading
 from gradloom.engine.returned import numbers
 from gradloom.engine.world import World
-from gradloom.errors import placed
+from gradloom.raised import placed
 
 Names = tuple[str, ...]
 

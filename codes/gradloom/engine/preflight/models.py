@@ -17,8 +17,9 @@ from gradloom.engine.recomputing import recompute
 from gradloom.engine.saving.weights import start_average_from, start_from
 from gradloom.engine.sharding import refuse_second_gradients
 from gradloom.engine.taking_part import TakingPart
-from gradloom.errors import RunError, own_line
+from gradloom.errors import RunError
 from gradloom.plan.plan import Network, Plan
+from gradloom.raised import own_line
 
 
 @dataclass

@@ -17,9 +17,10 @@ from gradloom.engine.preflight.models import num_bytes
 from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.strict import Strict
 from gradloom.engine.preflight.words import given, in_plain_words, layer, plain
-from gradloom.errors import RunError, own_line
+from gradloom.errors import RunError
 from gradloom.parts import Evaluator, Injector, Need
 from gradloom.plan.plan import Call
+from gradloom.raised import own_line
 
 UNKNOWN = object()
 """What a call returns that could not be made."""
