@@ -278,6 +278,17 @@ def test_nobody_has_to_read_what_is_printed() -> None:
     os.close(writing)
 
 
+@pytest.mark.parametrize("words", [["check"], ["--check"], ["smoke"], ["profile"], ["--show", "listing"]])
+@pytest.mark.parametrize("more", [["--resume"], ["--resume", "auto"], ["--allow-changes"]])
+def test_what_goes_on_with_no_run_takes_no_checkpoint(
+    words: list[str], more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main([*words, "-opt", str(SOUND), *more])
+    assert left.value.code == 2
+    assert "goes on with no run; leave out --resume and --allow-changes" in capsys.readouterr().err
+
+
 def test_a_resume_that_names_nothing_is_no_new_beginning(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as refused:
         cli.main(["-opt", str(SOUND), "--resume", ""])

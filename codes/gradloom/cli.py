@@ -69,6 +69,10 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     if verb in _APPLIED and (options.resume or options.allow_changes or options.check):
         parser.error(f"{verb!r} trains nothing; name weights by path.pretrain_model_<network>, and leave out --resume, "
                      "--allow-changes and --check")  # fmt: skip
+    goes_on = options.verb == "train" and not options.show
+    if not goes_on and (options.resume or options.allow_changes):
+        what = "--show" if options.show else repr(options.verb)
+        parser.error(f"{what} goes on with no run; leave out --resume and --allow-changes")
     return options
 
 
