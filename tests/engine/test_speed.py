@@ -255,7 +255,8 @@ def test_inputs_of_any_kind_are_kept() -> None:
 
     pair, label = Pair(torch.ones(1), 2), torch.tensor([3])
     kept = Inputs.of((pair, [label], {"mask": None}), {"scale": 2.0})
-    assert kept.args[0] is pair and kept.args[1][0] is not label and kept.args[1][0].equal(label)
+    assert isinstance(kept.args[0], Pair) and kept.args[0].two == 2 and kept.args[0].one is not pair.one
+    assert kept.args[0].one.equal(pair.one) and kept.args[1][0] is not label and kept.args[1][0].equal(label)
     assert kept.args[2] == {"mask": None} and kept.kwargs == {"scale": 2.0}
 
 

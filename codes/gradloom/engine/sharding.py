@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from gradloom.engine.containers import tensors
 from gradloom.engine.sharing import average_bucket, buckets
 from gradloom.engine.world import World
 from gradloom.errors import Fault, RunError
@@ -194,18 +195,8 @@ def refuse_second_gradients(network: nn.Module, fault: Callable[[str], Fault]) -
             raise RunError(fault(message))
 
     def watch(module: nn.Module, given: Any, output: Any) -> None:
-        for tensor in _tensors(output):
+        for tensor in tensors(output):
             if tensor.requires_grad:
                 tensor.register_hook(check)  # type: ignore[no-untyped-call]
 
     network.register_forward_hook(watch)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _tensors([*value.values()])
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _tensors(one)

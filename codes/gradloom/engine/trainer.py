@@ -15,6 +15,7 @@ from torch.nn.utils import get_total_norm
 from gradloom.engine import build
 from gradloom.engine.arranging import arranged
 from gradloom.engine.batches import Micro
+from gradloom.engine.containers import detached
 from gradloom.engine.cutting import cut_to_fit
 from gradloom.engine.data.order import Position
 from gradloom.engine.fanin import scale
@@ -141,7 +142,7 @@ class Trainer:
                 self.precision.backward(total if weight == 1 else weight * total, routine.step.name)
             self.taking_part.after_backward(routine.trains, self.iteration)
             for key in routine.exports:
-                micro.state[key] = _detached(micro.state[key])
+                micro.state[key] = detached(micro.state[key])
         with placed(f"the update of {routine.step.where}"):
             self._update(routine, metrics)
 
@@ -166,7 +167,7 @@ class Trainer:
         """Let an injector run on the first micro-batch, and the others have what it wrote there."""
         if micro is self.states[0]:
             self.calls[call].inject(micro.state)
-            self._written[call] = {key: _detached(micro.state[key]) for key in call.writes}
+            self._written[call] = {key: detached(micro.state[key]) for key in call.writes}
         else:
             micro.state.update(self._written[call])
 
@@ -297,14 +298,3 @@ def _clip(
             clip(parameters, each_group)
     if all_together:
         clip([parameter for parameters in groups for parameter in parameters], all_together)
-
-
-def _detached(value: Any) -> Any:
-    """Cut a tensor, or the tensors in a list, tuple or mapping, from their graph."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, list | tuple):
-        return type(value)(_detached(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _detached(item) for key, item in value.items()}
-    return value

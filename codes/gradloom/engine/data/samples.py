@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
+from gradloom.engine.containers import each
 from gradloom.engine.data.forms import Form, difference, form_of, most_common
 from gradloom.engine.data.order import Place, mix
 from gradloom.engine.data.rejects import Bad, describe, lacking, name_of
@@ -36,7 +37,7 @@ class Portion:
 
     def pin_memory(self) -> "Portion":
         """The same in memory that a GPU can read; the loader calls it."""
-        return replace(self, batch=_pinned(self.batch))
+        return replace(self, batch=each(self.batch, Tensor.pin_memory))
 
 
 class Good(NamedTuple):
@@ -173,14 +174,3 @@ def random_numbers_put_aside() -> Iterator[None]:
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
-
-
-def _pinned(value: Any) -> Any:
-    """Pin tensors, wherever they are in lists and mappings."""
-    if isinstance(value, Tensor):
-        return value.pin_memory()
-    if isinstance(value, Mapping):
-        return {key: _pinned(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_pinned(item) for item in value]
-    return value

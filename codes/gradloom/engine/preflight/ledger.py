@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.autograd.graph import Node, saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 
+from gradloom.engine.containers import tensors
+
 
 class Ledger(TorchFunctionMode):
     """Bytes that are alive now, and the most there were; what was there before does not count."""
@@ -33,7 +35,7 @@ class Ledger(TorchFunctionMode):
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if function is torch.autograd.grad:
-            for output in _tensors((args[0] if args else (kwargs or {})["outputs"],)):
+            for output in tensors((args[0] if args else (kwargs or {})["outputs"],)):
                 self.follow(output)
         result = function(*args, **(kwargs or {}))
         self.note(result)
@@ -41,7 +43,7 @@ class Ledger(TorchFunctionMode):
 
     def note(self, values: Any) -> None:
         """Count the storages of tensors that were not seen yet."""
-        for tensor in _tensors(values):
+        for tensor in tensors(values):
             if tensor.device.type == "meta" and tensor.layout is torch.strided:
                 self._enter(tensor, tensor.untyped_storage().nbytes())
 
@@ -75,7 +77,7 @@ class Ledger(TorchFunctionMode):
     def _copied(self, made: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> None:
         """On the CPU, a convolution makes its gradients in a layout of oneDNN's, and then copies them."""
         self._passed(made, given)
-        copies = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(made))
+        copies = sum(tensor.numel() * tensor.element_size() for tensor in tensors(made))
         self.most = max(self.most, self.alive + copies)
 
     def _enter(self, tensor: Tensor, size: int) -> None:
@@ -90,13 +92,3 @@ class Ledger(TorchFunctionMode):
     def _leave(self, key: int, size: int) -> None:
         self._seen.discard(key)
         self.alive -= size
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _tensors(value)
-    elif isinstance(values, dict):
-        yield from _tensors(tuple(values.values()))

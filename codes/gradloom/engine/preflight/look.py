@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from gradloom.engine.containers import num_bytes
 from gradloom.engine.preflight import measuring, memory, models, patterns, room, samples, traffic
 from gradloom.engine.preflight.findings import Findings
 from gradloom.engine.preflight.models import Models
@@ -88,5 +89,5 @@ def row(plan: Plan, built: Models, name: str) -> Row:
         plan.networks[name].which_model,
         models.num_parameters(network),
         models.num_trained(network) if name in trained else 0,
-        models.num_bytes(network.state_dict()),
+        num_bytes(network.state_dict()),
     )

@@ -9,8 +9,9 @@ import torch
 from torch.optim import Optimizer
 
 from gradloom.engine import build
+from gradloom.engine.containers import num_bytes
 from gradloom.engine.preflight.findings import Findings, doubtful
-from gradloom.engine.preflight.models import Models, num_bytes
+from gradloom.engine.preflight.models import Models
 from gradloom.engine.preflight.rehearsal import Rehearsal
 from gradloom.engine.preflight.words import amount
 from gradloom.errors import Fault, RunError

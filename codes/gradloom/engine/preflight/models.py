@@ -1,10 +1,7 @@
 """Build the networks of a plan without their weights, and see whether the files they start from fit."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from gradloom.engine.averages import Average
@@ -134,12 +131,3 @@ def num_parameters(module: nn.Module) -> int:
 def num_trained(module: nn.Module) -> int:
     """How many numbers of a network are not frozen."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
-def num_bytes(values: Any) -> int:
-    """The bytes of tensors, in containers of any depth."""
-    if isinstance(values, torch.Tensor):
-        return values.numel() * values.element_size()
-    if isinstance(values, Mapping):
-        return sum(map(num_bytes, values.values()))
-    return sum(map(num_bytes, values)) if isinstance(values, list | tuple) else 0

@@ -11,11 +11,12 @@ from torch.optim import Optimizer
 
 from gradloom.engine.batches import Micro, split
 from gradloom.engine.calls import number_of
+from gradloom.engine.containers import detached
 from gradloom.engine.preflight.findings import Findings
 from gradloom.engine.preflight.ledger import Ledger
 from gradloom.engine.preflight.models import Models
 from gradloom.engine.preflight.samples import META
-from gradloom.engine.preflight.stage import UNKNOWN, Stage, detached
+from gradloom.engine.preflight.stage import UNKNOWN, Stage
 from gradloom.engine.preflight.words import in_plain_words
 from gradloom.engine.sharing import part_of
 from gradloom.parts import Injector

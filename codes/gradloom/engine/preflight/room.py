@@ -6,9 +6,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradloom.engine.containers import num_bytes
 from gradloom.engine.folder import experiments_root
 from gradloom.engine.preflight.findings import Findings
-from gradloom.engine.preflight.models import Models, num_bytes
+from gradloom.engine.preflight.models import Models
 from gradloom.engine.preflight.words import amount
 from gradloom.plan.plan import Plan
 

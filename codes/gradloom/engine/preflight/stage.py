@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from gradloom.engine.calls import Bound
+from gradloom.engine.containers import num_bytes
 from gradloom.engine.preflight.findings import Findings
-from gradloom.engine.preflight.models import num_bytes
 from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.strict import Strict
 from gradloom.engine.preflight.words import given, in_plain_words, layer, plain
@@ -152,12 +152,3 @@ def _absent_needs(call: Call[Any], findings: Findings) -> bool:
         else:
             findings.fault(call.fault(need.missing))
     return bool(absent) or (bool(needs) and isinstance(call.part, Evaluator))
-
-
-def detached(value: Any) -> Any:
-    """Cut tensors, in containers of any depth, from their graph."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, list | tuple):
-        return type(value)(map(detached, value))
-    return {key: detached(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gradloom.engine.preflight.models import Models, num_bytes
+from gradloom.engine.containers import num_bytes
+from gradloom.engine.preflight.models import Models
 from gradloom.engine.preflight.words import amount
 from gradloom.plan.plan import Plan
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradloom.engine.containers import each, tensors
 from gradloom.engine.data.samples import random_numbers_put_aside
 from gradloom.engine.precision import Precision
 
@@ -28,15 +29,15 @@ class Inputs:
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Inputs":
-        return cls(*_each((args, kwargs), _copy))
+        return cls(*each((args, kwargs), _copy))
 
     def shapes(self) -> list[str]:
         """The types and shapes of the tensors, in order."""
-        return [f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in _tensors((self.args, self.kwargs))]
+        return [f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in tensors((self.args, self.kwargs))]
 
     def size(self) -> int:
         """How many numbers there are."""
-        return sum(tensor.numel() for tensor in _tensors((self.args, self.kwargs)))
+        return sum(tensor.numel() for tensor in tensors((self.args, self.kwargs)))
 
 
 class Trial:
@@ -106,13 +107,13 @@ class Trial:
         """Seconds that one pass takes, with gradients where the run has them."""
         _wait(self._device)
         began = time.perf_counter()
-        outputs = [one for one in _tensors(self._call(network)) if one.requires_grad]
+        outputs = [one for one in tensors(self._call(network)) if one.requires_grad]
         if outputs:
             torch.autograd.backward(outputs, [torch.ones_like(one) for one in outputs])
         _wait(self._device)
         took = time.perf_counter() - began
         network.zero_grad()
-        for tensor in _tensors((self._inputs.args, self._inputs.kwargs)):
+        for tensor in tensors((self._inputs.args, self._inputs.kwargs)):
             tensor.grad = None
         return took
 
@@ -129,20 +130,3 @@ def _wait(device: torch.device) -> None:
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().clone().requires_grad_(tensor.requires_grad)
-
-
-def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Change every tensor in plain tuples, lists and mappings; what else there is stays as it is."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if type(value) in (list, tuple):
-        return type(value)(_each(one, change) for one in value)
-    return {key: _each(one, change) for key, one in value.items()} if type(value) is dict else value
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple | dict):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(one)
