@@ -14,8 +14,7 @@ from torch import Tensor
 from gradloom.engine.claim import claim
 from gradloom.engine.saving import disk
 
-Kind = Literal["train", "eval", "hook"]
-"""Means of training, what evaluators measured, and what hooks of plugins report."""
+Kind = Literal["train", "eval", "hook"]  # means of training, what was measured, and what hooks of plugins report
 
 
 class Sink(Protocol):
