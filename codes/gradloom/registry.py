@@ -82,7 +82,7 @@ class Registry(Generic[T]):
         found = self.find(chosen.value)
         if found is None:
             why = f"no {self.kind} is called {chosen.value!r}; {self._hint(chosen.value)}"
-            faults.append(UnknownName(chosen.mark, chosen.path, why))
+            faults.append(UnknownName(**vars(chosen.fault(why))))
         return found
 
     def _hint(self, name: str) -> str:

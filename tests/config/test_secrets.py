@@ -250,5 +250,14 @@ def test_binding_quotes_no_secret(text: str, message: str) -> None:
     assert message in str(faults[0])
 
 
+def test_a_name_that_nothing_has_is_told_without_secrets() -> None:
+    from gradloom.parts import networks
+
+    node, faults = parse("which_model: https://me:hunter22@x.org/net", "x.yml")
+    assert node is not None
+    networks.choose(node, "which_model", faults)
+    assert "no network is called 'https://me:***@x.org/net'" in str(faults[0])
+
+
 def test_the_secrets_of_a_tree_are_found() -> None:
     assert secrets_in({"a": [{"token": "x"}], "password": 5, "url": "http://u:p@h"}) == {"x", "5"}
