@@ -17,9 +17,12 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import gradloom
-from gradloom.config.sections import Train
+from gradloom.config.sections import Logger, NotFinite, Train
 from gradloom.engine.deadline import Deadline
 from gradloom.engine.hooks.checkpoints import Checkpoints
+from gradloom.engine.hooks.guard import Guard
+from gradloom.engine.hooks.images import Images
+from gradloom.engine.hooks.metrics import Metrics
 from gradloom.engine.hooks.tensorboard import TensorBoard
 from gradloom.engine.interrupts import Interrupted, Interrupts
 from gradloom.engine.saving.shelf import Shelf
@@ -216,3 +219,14 @@ def test_tensorboard_that_cannot_write_is_told_once(tmp_path: Path, capfd: pytes
         board.close()
     assert threading.excepthook is hook
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [Guard(NotFinite(), Metrics(1), 1), Images(Logger(visuals=["fake"]), 10)],
+    ids=lambda hook: type(hook).__name__,
+)
+def test_a_checkpoint_of_a_version_that_kept_less_is_gone_on_from(hook: Guard | Images) -> None:
+    before = hook.state()
+    hook.load({})
+    assert hook.state() == before

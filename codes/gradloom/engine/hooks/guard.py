@@ -36,7 +36,7 @@ class Guard(Hook):
         return {"updated": sorted(self._updated)}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self._updated = {*state["updated"]}
+        self._updated = {*state.get("updated", ())}  # which checkpoints of earlier versions do not tell
 
     def after_iteration(self, run: Run, metrics: Mapping[str, Tensor]) -> None:
         trainer = run.trainer
