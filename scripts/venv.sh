@@ -8,7 +8,7 @@ if ! "$python" -c "$fit" 2>/dev/null; then
     exit 1
 fi
 exec 9<scripts/venv.sh
-if command -v flock >/dev/null; then flock 9; fi      # another script may be at it
+if command -v flock >/dev/null; then flock 9 || true; fi    # another script may be at it; some disks have no locks
 if ! .venv/bin/python -c "import pip; $fit" 2>/dev/null; then    # none there, or one that was not finished
     "$python" -m venv --clear .venv || { echo "cannot make .venv; on Debian: apt install python3-venv" >&2; exit 1; }
 fi
