@@ -9,14 +9,13 @@ from gradloom.engine.learning import freeze_marked
 from gradloom.engine.norms import share_statistics
 from gradloom.engine.preflight.findings import Findings, doubtful
 from gradloom.engine.preflight.samples import META
-from gradloom.engine.preflight.words import in_plain_words
+from gradloom.engine.preflight.words import authors_line, in_plain_words
 from gradloom.engine.recomputing import recompute
 from gradloom.engine.saving.weights import start_average_from, start_from
 from gradloom.engine.sharding import refuse_second_gradients
 from gradloom.engine.taking_part import TakingPart
 from gradloom.errors import RunError
 from gradloom.plan.plan import Network, Plan
-from gradloom.raised import own_line
 
 
 @dataclass
@@ -98,7 +97,7 @@ def _built(network: Network, findings: Findings) -> nn.Module | None:
 
 
 def _in_line(error: Exception) -> str:
-    line = "" if isinstance(error, ValueError) else own_line(error)  # which says itself what is wrong
+    line = authors_line(error)
     return f" (in {line})" if line else ""
 
 

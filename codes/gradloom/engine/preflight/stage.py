@@ -16,11 +16,10 @@ from gradloom.engine.containers import num_bytes
 from gradloom.engine.preflight.findings import Findings
 from gradloom.engine.preflight.samples import META
 from gradloom.engine.preflight.strict import Strict
-from gradloom.engine.preflight.words import given, in_plain_words, layer, plain
+from gradloom.engine.preflight.words import authors_line, given, in_plain_words, layer, plain
 from gradloom.errors import RunError
 from gradloom.parts import Evaluator, Injector, Need
 from gradloom.plan.plan import Call
-from gradloom.raised import own_line
 
 UNKNOWN = object()
 """What a call returns that could not be made."""
@@ -102,7 +101,7 @@ class Stage:
         if isinstance(error, RunError) and not error.fault:
             self.findings.error(RunError(text), call.fault, about)
         else:
-            line = "" if isinstance(error, ValueError) else own_line(error)  # which says itself what is wrong
+            line = authors_line(error)
             where = layer(error, self.networks) + (f", in {line}" if line else "")
             self.findings.error(error, call.fault, where + about)
 

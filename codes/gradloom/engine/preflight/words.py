@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gradloom.errors import RunError
 from gradloom.parts import Part, Port
+from gradloom.raised import own_line
 
 _SHAPE = r"(?:torch\.Size\()?\[([\d, ]*)\]\)?"
 
@@ -109,6 +110,11 @@ def describe(value: Any) -> str:
         return f"[{', '.join(map(describe, value[:4]))}{more}]"
     plainly = value is None or isinstance(value, str | int | float)
     return repr(value) if plainly else type(value).__name__
+
+
+def authors_line(error: BaseException) -> str:
+    """The line of somebody's own code that led to an error; empty for a `ValueError`, which says what is wrong."""
+    return "" if isinstance(error, ValueError) else own_line(error)
 
 
 def dtype_of(tensor: Tensor) -> str:
